@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict
+
+// A Code is a stable name for a reason, in the form family.name. Codes are part
+// of the API: they are never reused for something else. The text beside a code
+// is free.
+type Code string
+
+// The codes. What each one means and what to do about it is in [Codes] and in
+// docs/codes.md.
+const (
+	SigNone                Code = "sig.none"
+	SigNoneOfKind          Code = "sig.none-of-kind"
+	SigInvalid             Code = "sig.invalid"
+	SigAlgorithm           Code = "sig.algorithm"
+	SigCount               Code = "sig.count"
+	InputLimit             Code = "input.limit"
+	InputMalformed         Code = "input.malformed"
+	InputUnsupported       Code = "input.unsupported"
+	SubjectMismatch        Code = "subject.mismatch"
+	SubjectAlgorithm       Code = "subject.algorithm"
+	SubjectRepository      Code = "subject.repository"
+	SubjectPlatform        Code = "subject.platform"
+	IdentitySAN            Code = "identity.san"
+	IdentityIssuer         Code = "identity.issuer"
+	IdentityExtension      Code = "identity.extension"
+	IdentityAmbiguous      Code = "identity.ambiguous"
+	KeyUnknown             Code = "key.unknown"
+	KeyWindow              Code = "key.window"
+	CertUntrusted          Code = "cert.untrusted"
+	CertExpiredAtSigning   Code = "cert.expired-at-signing"
+	CertProfile            Code = "cert.profile"
+	TimeUnproven           Code = "time.unproven"
+	TimeUntrusted          Code = "time.untrusted"
+	LogMissing             Code = "log.missing"
+	LogMismatch            Code = "log.mismatch"
+	LogProof               Code = "log.proof"
+	SCTMissing             Code = "sct.missing"
+	SCTInvalid             Code = "sct.invalid"
+	RevokedImage           Code = "revoked.image"
+	RevokedIdentity        Code = "revoked.identity"
+	RevokedKey             Code = "revoked.key"
+	RevokedCertificate     Code = "revoked.certificate"
+	RevokedLogEntry        Code = "revoked.log-entry"
+	StatementType          Code = "statement.type"
+	TrustMissing           Code = "trust.missing"
+	TrustStale             Code = "trust.stale"
+	RegistryUnreachable    Code = "registry.unreachable"
+	RegistryTimeout        Code = "registry.timeout"
+	RegistryTLS            Code = "registry.tls"
+	RegistryUnauthorized   Code = "registry.unauthorized"
+	RegistryRateLimited    Code = "registry.rate-limited"
+	RegistryDigestMismatch Code = "registry.digest-mismatch"
+	RegistryNotAllowed     Code = "registry.not-allowed"
+	ImageNotFound          Code = "image.not-found"
+	PolicyNoRule           Code = "policy.no-rule"
+	PolicyError            Code = "policy.error"
+	PolicyOff              Code = "policy.off"
+	PolicyException        Code = "policy.exception"
+	TicketMalformed        Code = "ticket.malformed"
+	TicketAlgorithm        Code = "ticket.algorithm"
+	TicketSignature        Code = "ticket.signature"
+	TicketAudience         Code = "ticket.audience"
+	TicketSubject          Code = "ticket.subject"
+	TicketRepository       Code = "ticket.repository"
+	TicketNamespace        Code = "ticket.namespace"
+	TicketExpired          Code = "ticket.expired"
+	TicketNotYetValid      Code = "ticket.not-yet-valid"
+	TicketLifetime         Code = "ticket.lifetime"
+	TicketStatement        Code = "ticket.statement"
+	TicketHead             Code = "ticket.head"
+	TicketDenied           Code = "ticket.denied"
+	TicketMissing          Code = "ticket.missing"
+	TicketQuorum           Code = "ticket.quorum"
+	StatusMalformed        Code = "status.malformed"
+	StatusSignature        Code = "status.signature"
+	StatusRollback         Code = "status.rollback"
+	StatusStale            Code = "status.stale"
+	HeadMalformed          Code = "head.malformed"
+	HeadSignature          Code = "head.signature"
+	HeadRollback           Code = "head.rollback"
+	HeadExpired            Code = "head.expired"
+	HeadConflict           Code = "head.conflict"
+	HeadFile               Code = "head.file"
+	HeadMissing            Code = "head.missing"
+	ExceptionMalformed     Code = "exception.malformed"
+	ExceptionSignature     Code = "exception.signature"
+	ExceptionExpired       Code = "exception.expired"
+	ExceptionScope         Code = "exception.scope"
+	PeerTrustDomain        Code = "peer.trust-domain"
+	PeerRole               Code = "peer.role"
+	AgentUnreachable       Code = "agent.unreachable"
+	DaemonUnreachable      Code = "daemon.unreachable"
+	Overloaded             Code = "overloaded"
+	LogUnavailable         Code = "log.unavailable"
+	Unready                Code = "daemon.unready"
+	EvidenceMalformed      Code = "evidence.malformed"
+	EvidenceLimit          Code = "evidence.limit"
+	EvidenceUnsupported    Code = "evidence.unsupported"
+	EvidenceKind           Code = "evidence.kind"
+	EvidenceMissing        Code = "evidence.missing"
+	EvidenceSignature      Code = "evidence.signature"
+	EvidenceSigner         Code = "evidence.signer"
+	EvidenceBinding        Code = "evidence.binding"
+	EvidenceNonce          Code = "evidence.nonce"
+	EndorsementMalformed   Code = "endorsement.malformed"
+	EndorsementMissing     Code = "endorsement.missing"
+	EndorsementUntrusted   Code = "endorsement.untrusted"
+	EndorsementProduct     Code = "endorsement.product"
+	EndorsementMismatch    Code = "endorsement.mismatch"
+	EndorsementExpired     Code = "endorsement.expired"
+	EndorsementNotYetValid Code = "endorsement.not-yet-valid"
+	TCBMinimum             Code = "tcb.minimum"
+	GuestDebug             Code = "guest.debug"
+	GuestMigratable        Code = "guest.migratable"
+	GuestVMPL              Code = "guest.vmpl"
+	GuestPolicy            Code = "guest.policy"
+	GuestMeasurement       Code = "guest.measurement"
+	GuestRegister          Code = "guest.register"
+	TPMMagic               Code = "tpm.magic"
+	TPMAK                  Code = "tpm.ak"
+	TPMBank                Code = "tpm.bank"
+	TPMSelection           Code = "tpm.selection"
+	TPMReset               Code = "tpm.reset"
+	IssuerMalformed        Code = "issuer.malformed"
+	IssuerExpired          Code = "issuer.expired"
+	IssuerRollback         Code = "issuer.rollback"
+	IssuerConfig           Code = "issuer.config"
+	IssuerPolicy           Code = "issuer.policy"
+	IssuerRoots            Code = "issuer.roots"
+	IssuerIdentity         Code = "issuer.identity"
+	IssuerProfile          Code = "issuer.profile"
+	IssuerUnwitnessed      Code = "issuer.unwitnessed"
+	Internal               Code = "internal"
+)
+
+// A Kind tells what a code says about the decision.
+type Kind string
+
+// The kinds of codes.
+const (
+	// KindRefusal: the answer is no.
+	KindRefusal Kind = "refusal"
+	// KindFailure: nothing could be decided. Never cached, never a pass.
+	KindFailure Kind = "failure"
+	// KindNote: it was let through, and this is what to know about it.
+	KindNote Kind = "note"
+)
+
+// A CodeInfo describes one code.
+type CodeInfo struct {
+	Code Code
+	Kind Kind
+	// Meaning says when the code is used, in one sentence.
+	Meaning string
+	// Hint says what to do next.
+	Hint string
+}
+
+// Codes returns all codes, in the order of docs/codes.md.
+func Codes() []CodeInfo { return append([]CodeInfo(nil), codes...) }
+
+// Info returns the description of c, and false for a code that does not exist.
+func (c Code) Info() (CodeInfo, bool) {
+	for _, i := range codes {
+		if i.Code == c {
+			return i, true
+		}
+	}
+	return CodeInfo{}, false
+}
+
+var codes = []CodeInfo{
+	{SigNone, KindRefusal, "no signature of any kind was found", "sign the image, or check that the registry serves its signatures"},
+	{SigNoneOfKind, KindRefusal, "signatures exist, none of the demanded kind or predicate type", "ask for the kind that is there (--attestation), or sign the image"},
+	{SigInvalid, KindRefusal, "a signature does not verify over the exact bytes", "sign the image again; if it should be valid, look for a registry or proxy that changes bytes"},
+	{SigAlgorithm, KindRefusal, "key type, curve, hash or size is not accepted", "use ECDSA P-256, P-384 or P-521, RSA of at least 2048 bits, or Ed25519 where this build allows it"},
+	{SigCount, KindRefusal, "fewer distinct authorities signed than demanded", "sign it with the missing authority"},
+	{InputLimit, KindFailure, "a size, count or time limit was exhausted before a match", "remove junk signatures from the registry"},
+	{InputMalformed, KindRefusal, "envelope, bundle or manifest is not parsable", "the artifact is damaged or not what it says; push it again"},
+	{InputUnsupported, KindRefusal, "a known family in an unsupported version or kind", "sign with a current version of the tool, or upgrade assay"},
+	{SubjectMismatch, KindRefusal, "a valid signature, for another digest", "the signature was copied from another image; sign this one"},
+	{SubjectAlgorithm, KindRefusal, "no subject digest in an accepted algorithm", "sign with a SHA-256 subject digest"},
+	{SubjectRepository, KindRefusal, "the signature names another repository than the rule allows", "sign it for this repository, or change the rule's binding"},
+	{SubjectPlatform, KindRefusal, "the platform's manifest is not covered by the signature", "sign the index that lists it, or the platform's manifest"},
+	{IdentitySAN, KindRefusal, "the certificate is for another subject", "sign as the identity that the policy names, or name this one in it"},
+	{IdentityIssuer, KindRefusal, "the certificate's OIDC issuer differs", "sign by the issuer that the policy names, or name this one in it"},
+	{IdentityExtension, KindRefusal, "a Fulcio extension differs", "build from the repository, ref or workflow that the policy names"},
+	{IdentityAmbiguous, KindRefusal, "the certificate names several subjects, or two issuers", "get a certificate with one subject"},
+	{KeyUnknown, KindRefusal, "the signing key is none of the policy's", "sign with a key of the policy, or add this one"},
+	{KeyWindow, KindRefusal, "the key's validity does not contain the signing time", "sign with a key that is valid now"},
+	{CertUntrusted, KindRefusal, "no chain to a trusted certificate authority", "check which trusted root signed it, and give that one"},
+	{CertExpiredAtSigning, KindRefusal, "the proven signing time is outside the chain's validity", "sign again"},
+	{CertProfile, KindRefusal, "usage, CA flag or length of the certificate chain is not acceptable", "get a code-signing certificate"},
+	{TimeUnproven, KindRefusal, "there is no acceptable proof of when it was signed", "sign with a transparency log entry or a timestamp"},
+	{TimeUntrusted, KindRefusal, "a timestamp is there, no trusted authority verifies it", "use a timestamp authority of the trusted root"},
+	{LogMissing, KindRefusal, "no entry of a trusted transparency log", "sign with the log, or do not demand one (key authorities: require-log)"},
+	{LogMismatch, KindRefusal, "the log entry is about other bytes, another key or signature", "the entry was copied from elsewhere; sign again"},
+	{LogProof, KindRefusal, "signed entry timestamp, inclusion proof or checkpoint does not verify", "check the trusted root; else the entry is forged"},
+	{SCTMissing, KindRefusal, "the certificate has no certificate-transparency timestamp", "get a certificate from a CA that logs"},
+	{SCTInvalid, KindRefusal, "the certificate-transparency timestamp does not verify", "check the trusted root"},
+	{RevokedImage, KindRefusal, "owners denied the image or its repository", "do not run it; the owners' deny document says why"},
+	{RevokedIdentity, KindRefusal, "owners denied the signer's identity", "sign as another identity"},
+	{RevokedKey, KindRefusal, "owners denied the signing key", "sign with another key"},
+	{RevokedCertificate, KindRefusal, "owners denied the certificate", "sign again with a fresh certificate"},
+	{RevokedLogEntry, KindRefusal, "owners denied the log entry", "sign again"},
+	{StatementType, KindRefusal, "type of the signed statement is not acceptable", "sign with a tool that writes the in-toto or simple-signing type"},
+	{TrustMissing, KindFailure, "no trust material for what has to be checked", "name a trusted root"},
+	{TrustStale, KindFailure, "trust material is older than allowed, or expired", "update the trusted root"},
+	{RegistryUnreachable, KindFailure, "the registry did not answer", "nothing was decided and nothing was cached; try again, or name a mirror"},
+	{RegistryTimeout, KindFailure, "the registry did not answer in time", "nothing was decided and nothing was cached; try again, or name a mirror"},
+	{RegistryTLS, KindFailure, "the registry's TLS certificate is not acceptable", "check the registry's certificate and the system's CAs"},
+	{RegistryUnauthorized, KindFailure, "the registry refused the credentials, or wants some", "log in to the registry (docker login), or give the daemon credentials"},
+	{RegistryRateLimited, KindFailure, "the registry limits the rate", "try again after the time that it names"},
+	{RegistryDigestMismatch, KindFailure, "the registry served other bytes than the digest names", "treat the registry, or what is between, as hostile"},
+	{RegistryNotAllowed, KindRefusal, "host, address or redirect is outside what is allowed", "name the host under sources"},
+	{ImageNotFound, KindRefusal, "the registry does not have the image", "check name and digest"},
+	{PolicyNoRule, KindRefusal, "no rule of the policy matches", "add a rule for the repository"},
+	{PolicyError, KindFailure, "the policy could not be evaluated", "check the policy (assay policy check)"},
+	{PolicyOff, KindNote, "the rule is off: unchecked", "set the rule's mode to audit or enforce"},
+	{PolicyException, KindNote, "allowed by an exception that owners signed", "remove the need for the exception before it ends"},
+	{TicketMalformed, KindRefusal, "the ticket is not well-formed", "ask the daemon for a new one; if it repeats, daemon and node differ in version"},
+	{TicketAlgorithm, KindRefusal, "type, algorithm or header of the token is not that of a ticket", "only ES256 tickets of an attested daemon count"},
+	{TicketSignature, KindRefusal, "the ticket's signature does not verify", "treat whoever delivered it as hostile"},
+	{TicketAudience, KindRefusal, "the ticket is for another node or cluster", "each node needs a ticket of its own"},
+	{TicketSubject, KindRefusal, "the ticket is for another image", "ask for a ticket for this digest"},
+	{TicketRepository, KindRefusal, "the ticket is for another repository", "ask for a ticket for this repository"},
+	{TicketNamespace, KindRefusal, "the policy refuses the image in this namespace", "see assay explain"},
+	{TicketExpired, KindRefusal, "the ticket has expired", "the agent renews tickets; check that it runs"},
+	{TicketNotYetValid, KindRefusal, "the ticket is not yet valid", "check the clocks of node and daemon"},
+	{TicketLifetime, KindRefusal, "the ticket lives longer than allowed", "check the daemon's configuration"},
+	{TicketStatement, KindRefusal, "no accepted issuer statement lists the key", "the daemon behind it was not accepted; see the agent's log"},
+	{TicketHead, KindRefusal, "the ticket was issued under an older head", "the agent renews it once the daemon has the head"},
+	{TicketDenied, KindRefusal, "owners denied what the ticket rests on", "do not run it; the deny document says why"},
+	{TicketMissing, KindFailure, "there is no ticket for the image", "try again when the agent has asked the daemon"},
+	{TicketQuorum, KindRefusal, "fewer accepted daemons decided than the node demands", "start more daemons, or lower the quorum"},
+	{StatusMalformed, KindRefusal, "the status is not well-formed", "daemon and node may differ in version"},
+	{StatusSignature, KindRefusal, "the status' signature does not verify, or its key is not accepted", "treat whoever delivered it as hostile"},
+	{StatusRollback, KindRefusal, "the status names something older than this node has seen", "the daemon's host may have rolled it back"},
+	{StatusStale, KindFailure, "no fresh status, and the image was not let through here before", "start the daemon, or install an exception"},
+	{HeadMalformed, KindRefusal, "head, owners file or deny document is not well-formed", "sign it again with assay head"},
+	{HeadSignature, KindRefusal, "fewer owners signed than demanded, or a signature does not verify", "have the missing owners sign"},
+	{HeadRollback, KindRefusal, "an older head than one already seen", "give the newest head"},
+	{HeadExpired, KindRefusal, "the head has expired", "renew it: assay head renew"},
+	{HeadConflict, KindRefusal, "two heads with one counter", "stop: owners signed two contents, or a key is stolen"},
+	{HeadFile, KindRefusal, "a file is not the one that the head names", "deliver the file that the head names"},
+	{HeadMissing, KindFailure, "there is no head", "give one: assay head sign, then PutHead or a file"},
+	{ExceptionMalformed, KindRefusal, "the exception is not well-formed", "sign it again with assay exception"},
+	{ExceptionSignature, KindRefusal, "fewer owners signed the exception than demanded", "have the missing owners sign"},
+	{ExceptionExpired, KindRefusal, "the exception is not valid now", "sign a new one"},
+	{ExceptionScope, KindRefusal, "the exception is for another image or cluster", "sign one for this image and cluster"},
+	{PeerTrustDomain, KindRefusal, "the caller's SPIFFE ID is of another trust domain, or there is none", "use the SVID that the configuration names"},
+	{PeerRole, KindRefusal, "the caller's role may not do this", "use an identity of the right role"},
+	{AgentUnreachable, KindFailure, "assay-node did not answer", "start assay-node"},
+	{DaemonUnreachable, KindFailure, "no daemon answered", "start assayd, or check the address"},
+	{Overloaded, KindFailure, "the daemon sheds load", "try again later"},
+	{LogUnavailable, KindFailure, "the verdict could not be written down, so it is not given", "check the daemon's disk"},
+	{Unready, KindFailure, "the daemon has no evidence, head, policy, roots or log yet", "see its log"},
+	{EvidenceMalformed, KindRefusal, "the evidence is not parsable", "evidence and appraiser may differ in version"},
+	{EvidenceLimit, KindRefusal, "the evidence exceeds a size or item limit", "nothing genuine is this large"},
+	{EvidenceUnsupported, KindFailure, "a known family in an unknown version", "upgrade assay"},
+	{EvidenceKind, KindRefusal, "this kind of TEE is not accepted here", "name the kind in trust.yaml, if you trust it"},
+	{EvidenceMissing, KindFailure, "a part of the evidence that is needed is not there", "check the daemon's log"},
+	{EvidenceSignature, KindRefusal, "the signature over report or quote does not verify", "treat it as forged"},
+	{EvidenceSigner, KindRefusal, "the report was signed by a kind of key that is not accepted", "use a platform that signs with an accepted key"},
+	{EvidenceBinding, KindRefusal, "the evidence is not bound to this statement and nonce", "evidence of one daemon was used for another"},
+	{EvidenceNonce, KindRefusal, "the asker's nonce is not among those answered", "ask again"},
+	{EndorsementMalformed, KindRefusal, "a certificate or revocation list is not parsable", "fetch it again"},
+	{EndorsementMissing, KindFailure, "a certificate that is needed was not supplied", "check the daemon's log"},
+	{EndorsementUntrusted, KindRefusal, "no path to a pinned root", "pin the root in trust.yaml, if you trust it"},
+	{EndorsementProduct, KindRefusal, "the chain is for another product line", "use the chain of this product"},
+	{EndorsementMismatch, KindRefusal, "the certificate is for another chip or firmware level", "fetch the certificate for the reported level"},
+	{EndorsementExpired, KindFailure, "a certificate has expired", "fetch a current one"},
+	{EndorsementNotYetValid, KindFailure, "a certificate is not valid yet", "check the clock"},
+	{TCBMinimum, KindRefusal, "a firmware component is below the floor", "update the platform's firmware"},
+	{GuestDebug, KindRefusal, "the guest may be debugged by its host", "start it without debug"},
+	{GuestMigratable, KindRefusal, "the guest may be migrated by an agent", "start it without a migration agent"},
+	{GuestVMPL, KindRefusal, "the report comes from another privilege level", "ask at the level that the references name"},
+	{GuestPolicy, KindRefusal, "a bit of the guest policy is not accepted", "start the guest with the policy that the references name"},
+	{GuestMeasurement, KindRefusal, "the measurement is none of the references'", "add the build to the references, or start the right one"},
+	{GuestRegister, KindRefusal, "a register, or the replayed list of its events, differs", "the state that was measured is not the one that is claimed"},
+	{TPMMagic, KindRefusal, "not a structure that a TPM made", "treat it as forged"},
+	{TPMAK, KindRefusal, "the attestation key is not proven to live in an accepted TPM", "check the EK certificate's CA"},
+	{TPMBank, KindRefusal, "another PCR bank than SHA-256", "use the SHA-256 bank"},
+	{TPMSelection, KindRefusal, "the quote does not select the registers that the references name", "quote them all"},
+	{TPMReset, KindRefusal, "the TPM was reset, or its clock is not safe", "start the boot again"},
+	{IssuerMalformed, KindRefusal, "the issuer statement is not well-formed", "daemon and node may differ in version"},
+	{IssuerExpired, KindRefusal, "the issuer statement is not valid now", "the daemon renews it; check clocks"},
+	{IssuerRollback, KindRefusal, "the statement names an older head, or an older statement of its boot", "the daemon's host may have rolled it back"},
+	{IssuerConfig, KindRefusal, "the daemon's configuration is none that the references allow", "add the configuration's digest to the references"},
+	{IssuerPolicy, KindRefusal, "the daemon's policy is not the head's", "give the daemon the head's policy"},
+	{IssuerRoots, KindRefusal, "the daemon's trusted roots are not the head's", "give the daemon the head's roots"},
+	{IssuerIdentity, KindRefusal, "the SPIFFE ID is not that of an accepted issuer", "name the issuer in trust.yaml"},
+	{IssuerProfile, KindRefusal, "a development daemon, where only production ones are accepted", "never accept one in production"},
+	{IssuerUnwitnessed, KindRefusal, "nobody witnesses the daemon's log, and trust.yaml demands it", "add monitors"},
+	{Internal, KindFailure, "something that was not foreseen", "report it with the log"},
+}
