@@ -90,6 +90,9 @@ const (
 	ExceptionScope         Code = "exception.scope"
 	PeerTrustDomain        Code = "peer.trust-domain"
 	PeerRole               Code = "peer.role"
+	PeerUntrusted          Code = "peer.untrusted"
+	SVIDMissing            Code = "svid.missing"
+	SVIDExpired            Code = "svid.expired"
 	AgentUnreachable       Code = "agent.unreachable"
 	DaemonUnreachable      Code = "daemon.unreachable"
 	Overloaded             Code = "overloaded"
@@ -252,6 +255,9 @@ var codes = []CodeInfo{
 	{ExceptionScope, KindRefusal, "the exception is for another image or cluster", "sign one for this image and cluster"},
 	{PeerTrustDomain, KindRefusal, "the caller's SPIFFE ID is of another trust domain, or there is none", "use the SVID that the configuration names"},
 	{PeerRole, KindRefusal, "the caller's role may not do this", "use an identity of the right role"},
+	{PeerUntrusted, KindRefusal, "the caller's SVID has no chain to the trust bundle, or is outside its validity", "get a fresh SVID; check that both sides use the same trust bundle and time"},
+	{SVIDMissing, KindFailure, "the Workload API gives this process no SVID", "check the socket, and that an identity is registered for this process"},
+	{SVIDExpired, KindFailure, "this process's own SVID has expired and no new one came", "check the Workload API and the clock"},
 	{AgentUnreachable, KindFailure, "assay-node did not answer", "start assay-node"},
 	{DaemonUnreachable, KindFailure, "no daemon answered", "start assayd, or check the address"},
 	{Overloaded, KindFailure, "the daemon sheds load", "try again later"},
