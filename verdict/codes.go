@@ -114,6 +114,7 @@ const (
 	EndorsementMismatch    Code = "endorsement.mismatch"
 	EndorsementExpired     Code = "endorsement.expired"
 	EndorsementNotYetValid Code = "endorsement.not-yet-valid"
+	EndorsementRevoked     Code = "endorsement.revoked"
 	TCBMinimum             Code = "tcb.minimum"
 	GuestDebug             Code = "guest.debug"
 	GuestMigratable        Code = "guest.migratable"
@@ -277,6 +278,7 @@ var codes = []CodeInfo{
 	{EndorsementUntrusted, KindRefusal, "no path to a pinned root", "pin the root in trust.yaml, if you trust it"},
 	{EndorsementProduct, KindRefusal, "the chain is for another product line", "use the chain of this product"},
 	{EndorsementMismatch, KindRefusal, "the certificate is for another chip or firmware level", "fetch the certificate for the reported level"},
+	{EndorsementRevoked, KindRefusal, "the vendor has revoked a certificate of the chain", "take the machine out of service"},
 	{EndorsementExpired, KindFailure, "a certificate has expired", "fetch a current one"},
 	{EndorsementNotYetValid, KindFailure, "a certificate is not valid yet", "check the clock"},
 	{TCBMinimum, KindRefusal, "a firmware component is below the floor", "update the platform's firmware"},

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Kinds of TEE that a reference entry may name.
+const (
+	// KindSNP is AMD SEV-SNP.
+	KindSNP = "snp"
+	// KindSimulatedSNP is the simulator: it proves nothing about hardware.
+	KindSimulatedSNP = "sim-snp"
+	// KindTPM is a TPM 2.0, in software or hardware, without a claim about the
+	// machine around it.
+	KindTPM = "tpm"
+)
+
+// Profiles of a configuration.
+const (
+	// Production is the profile without relaxations.
+	Production = "production"
+	// Development permits a simulator, the development Workload API, plain HTTP
+	// to loopback and an unwitnessed log.
+	Development = "development"
+)
+
+// References say which daemons are the right ones: a file that the head names.
+type References struct {
+	Entries []ReferenceEntry `json:"entries"`
+	// Floors are the oldest platform firmware that is accepted.
+	Floors Floors `json:"floors"`
+	V      int    `json:"v"`
+}
+
+// A ReferenceEntry is one build on one kind of TEE.
+type ReferenceEntry struct {
+	// Configs are digests of the configurations that it may run with.
+	Configs []Digest `json:"configs"`
+	// Events names the register that holds our event list: "pcr14", or "none"
+	// where the TEE has no register that a guest can extend.
+	Events string `json:"events"`
+	// Flavours are the crypto flavours that may be active: "go", "fips140",
+	// "boringcrypto".
+	Flavours []string `json:"flavours"`
+	// Kind is one of the Kind… constants of TEEs.
+	Kind string `json:"kind"`
+	// Measurement is the launch measurement in hex, or empty for KindTPM, where
+	// registers say what was started.
+	Measurement string `json:"measurement,omitempty"`
+	// Name is for people.
+	Name string `json:"name"`
+	// NotBefore and NotAfter bound the entry, in Unix seconds.
+	NotAfter  int64 `json:"not_after"`
+	NotBefore int64 `json:"not_before"`
+	// Profile is Production or Development; a node that does not accept
+	// development refuses such an entry.
+	Profile string `json:"profile"`
+	// Registers are pinned values in hex, by name: "pcr0" … "pcr23".
+	Registers map[string]string `json:"registers,omitempty"`
+}
+
+// Floors are minimum firmware versions.
+type Floors struct {
+	// SNP is the lowest TCB; absent means that the owners set no floor.
+	SNP *SNPTCB `json:"snp,omitempty"`
+}
+
+// An SNPTCB is an SEV-SNP TCB version, component by component.
+type SNPTCB struct {
+	Bootloader uint8 `json:"bootloader"`
+	Microcode  uint8 `json:"microcode"`
+	SNP        uint8 `json:"snp"`
+	TEE        uint8 `json:"tee"`
+}
+
+// ParseReferences decodes a references file. The error is a *[Refusal] with
+// head.malformed.
+func ParseReferences(data []byte) (References, error) {
+	r, err := decode[References](data, MaxReferences)
+	if err == nil {
+		err = r.check()
+	}
+	if err != nil {
+		return References{}, Refuse(HeadMalformed, "parsing references: %w", err)
+	}
+	return r, nil
+}
+
+// Encode returns the canonical bytes of r.
+func (r References) Encode() ([]byte, error) {
+	r.V = 1
+	if err := r.check(); err != nil {
+		return nil, Misused("", "encoding references: %w", err)
+	}
+	return encode(r)
+}
+
+func (r References) check() error {
+	if err := checkVersion(r.V); err != nil {
+		return err
+	}
+	if len(r.Entries) == 0 || len(r.Entries) > 256 {
+		return fmt.Errorf("%d entries, want 1 to 256", len(r.Entries))
+	}
+	for _, e := range r.Entries {
+		if err := e.check(); err != nil {
+			return fmt.Errorf("entry %s: %w", quote(e.Name), err)
+		}
+	}
+	return nil
+}
+
+func (e ReferenceEntry) check() error {
+	if err := checkText("name", e.Name, 128); err != nil {
+		return err
+	}
+	if e.Profile != Production && e.Profile != Development {
+		return fmt.Errorf("profile is %s, want %q or %q", quote(e.Profile), Production, Development)
+	}
+	if e.NotBefore <= 0 || e.NotAfter <= e.NotBefore {
+		return errors.New("not_before and not_after are no window")
+	}
+	if len(e.Configs) == 0 || len(e.Flavours) == 0 {
+		return errors.New("configs or flavours is empty")
+	}
+	for _, c := range e.Configs {
+		if err := checkSHA256("config", c); err != nil {
+			return err
+		}
+	}
+	for _, f := range e.Flavours {
+		if !slices.Contains(Flavours, f) {
+			return fmt.Errorf("flavour is %s, want one of %s", quote(f), strings.Join(Flavours, ", "))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Registers)) {
+		if !validPCR(name) {
+			return fmt.Errorf("register %s is not pcr0 to pcr15", quote(name))
+		}
+		if err := checkHex("register "+name, e.Registers[name], 32); err != nil {
+			return err
+		}
+	}
+	switch e.Kind {
+	case KindSNP, KindSimulatedSNP:
+		if e.Kind == KindSimulatedSNP && e.Profile != Development {
+			return errors.New("a simulator needs profile development")
+		}
+		if len(e.Registers) != 0 || e.Events != "none" {
+			return errors.New("SEV-SNP without SVSM has no registers: want events \"none\"")
+		}
+		return checkHex("measurement", e.Measurement, 48)
+	case KindTPM:
+		if e.Measurement != "" {
+			return errors.New("a TPM has no launch measurement")
+		}
+		if len(e.Registers) == 0 {
+			return errors.New("registers is empty: nothing would say what was started")
+		}
+		if e.Events != "pcr14" {
+			return fmt.Errorf("events is %s, want \"pcr14\"", quote(e.Events))
+		}
+		if _, pinned := e.Registers[e.Events]; pinned {
+			return errors.New("the register of the event list cannot be pinned")
+		}
+		return nil
+	default:
+		return fmt.Errorf("kind is %s, want one of %s, %s, %s", quote(e.Kind), KindSNP, KindSimulatedSNP, KindTPM)
+	}
+}
+
+// validPCR tells whether name is a PCR that software cannot reset: 16 and 23
+// can be, 17 to 22 belong to the dynamic root of trust.
+func validPCR(name string) bool {
+	for i := range 16 {
+		if name == fmt.Sprintf("pcr%d", i) {
+			return true
+		}
+	}
+	return false
+}
+
+// Valid tells whether the entry counts at a time.
+func (e ReferenceEntry) Valid(at time.Time) bool {
+	return at.Unix() >= e.NotBefore && at.Unix() < e.NotAfter
+}
