@@ -43,10 +43,11 @@ const (
 	// Profile is the only profile under which [Serve] serves.
 	Profile = "development"
 
-	// DefaultTTL is the life of an SVID when the configuration names none, and
-	// MinTTL the least that it may name.
+	// DefaultTTL is the life of an SVID when the configuration names none.
 	DefaultTTL = time.Hour
-	MinTTL     = time.Second
+
+	// MinTTL is the shortest life of an SVID that a configuration may name.
+	MinTTL = time.Second
 
 	// authorityLife is the life of the certificate authority.
 	authorityLife = 365 * 24 * time.Hour
@@ -251,7 +252,7 @@ func Serve(ctx context.Context, c Config) (err error) {
 		}
 		s := workload.Start(l)
 		s.Set(svid)
-		c.Log.Info("serving a development identity", "peer", id.String(), "path", socketPath(c.SocketDir, name))
+		c.Log.InfoContext(ctx, "serving a development identity", "peer", id.String(), "path", socketPath(c.SocketDir, name))
 		wg.Go(func() {
 			if err := rotate(ctx, s, authority, id, c.TTL); err != nil {
 				cancel(err)

@@ -96,8 +96,7 @@ func Start(tb testing.TB, svid SVID) *API {
 // StartEmpty starts a Workload API that has no identity to give yet.
 func StartEmpty(tb testing.TB) *API {
 	tb.Helper()
-	// Not TempDir: with a long test name its path exceeds a socket's 107 bytes.
-	dir, err := os.MkdirTemp("", "svid")
+	dir, err := os.MkdirTemp("", "svid") //nolint:usetesting // TempDir's path has the test's name, a socket's has 107 bytes.
 	if err != nil {
 		tb.Fatal(err)
 	}

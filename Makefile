@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 60s
+TESTFLAGS ?=
+BINARIES := assayd assay-node assay-gate assay
+COMMANDS := $(addprefix ./cmd/,$(BINARIES))
+STAMP    := -buildid= -X main.version=$(VERSION)
+TOOLS    := bin/tools
+
+.DEFAULT_GOAL := help
+.PHONY: help build build-fips build-boring check test race fuzz bench lint generate demo run clean tools
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the binaries into bin/ (Go's own cryptography)
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w $(STAMP)' -o bin/ $(COMMANDS)
+
+build-fips: ## build into bin/fips with the Go FIPS module v1.0.0
+	GOFIPS140=v1.0.0 CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w $(STAMP)' -o bin/fips/ $(COMMANDS)
+
+build-boring: ## build into bin/boring with BoringCrypto (needs a C compiler)
+	GOEXPERIMENT=boringcrypto CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -ldflags '$(STAMP)' -o bin/boring/ $(COMMANDS)
+	ci/boring-symbols.sh $(addprefix bin/boring/,$(BINARIES))
+
+check: lint ## vet, lint and the quick tests, for before a commit
+	$(GO) test -short ./...
+
+test: ## all tests; installs the Debian packages that they need, or says how
+	ci/install.sh
+	$(GO) test $(TESTFLAGS) ./...
+
+race: ## all tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
+
+fuzz: ## fuzz every target, FUZZTIME (60s) in all
+	ci/fuzz.sh $(FUZZTIME)
+
+bench: ## measure against the budgets; nothing fails on them
+	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+
+lint: tools ## vet, golangci-lint, buf lint, formatting, generated code
+	ci/lint.sh
+
+generate: tools ## generate the code of the proto
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" $(TOOLS)/buf generate
+
+demo: build ## the whole chain on this machine, as one table
+	$(GO) run ./ci/demo
+
+run: build ## assayd in development mode
+	ci/run.sh
+
+clean: ## remove what was built
+	rm -rf bin
+
+# The tools' versions are in ci/tools/go.mod, but for protoc-gen-go: it is of the
+# product's own protobuf module, so that code and runtime are one version.
+tools: $(TOOLS)/golangci-lint
+$(TOOLS)/golangci-lint: ci/tools/go.mod go.mod
+	cd ci/tools && $(GO) build -o ../../$(TOOLS)/ tool
+	$(GO) build -o $(TOOLS)/ google.golang.org/protobuf/cmd/protoc-gen-go
+	@touch $@
