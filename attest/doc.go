@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package attest appraises the evidence of an issuer (RFC 9334: the role that
+// RATS calls Verifier) against reference values: AMD SEV-SNP attestation reports,
+// the same from assay's simulator, and TPM 2.0 quotes. It says which measured code
+// made the issuer statement that the evidence is bound to.
+//
+// [Appraise] takes a collection (RFC 9999) as bytes and gives a [Result];
+// [ActivationTarget] and [NewChallenge] are the relying party's half of credential
+// activation, by which an attestation key is proven to live in a TPM;
+// [MeasureSNPSimulator] and [MeasureFile] compute reference values from files.
+//
+// It trusts the roots of [Trust] and the [Input] that the caller made, and nothing
+// in the collection. It touches no device, network, disk or clock: time is an
+// argument. Every byte of a collection is checked against its bounds before it is
+// used, and a panic below the edge is a refusal, evidence.malformed.
+//
+// Verification is our own. go-sev-guest is the oracle of the tests: what is
+// accepted here is accepted there.
+//
+// [Appraise], [Trust], [Input] and [Result] are stable; the parsers may change.
+package attest
