@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/transparency-dev/tessera"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// write is the writer: the only caller of Add, so that the order of Add is the
+// order of indexes. While one batch is being written the next one gathers, so
+// the slower the disk, the larger the batches. It ends when queue is closed.
+func (s *Shard) write(ctx context.Context) {
+	defer close(s.writer)
+	tick := time.NewTicker(s.config.RefreshInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case e, ok := <-s.queue:
+			if !ok {
+				return
+			}
+			s.commit(ctx, s.gather(e))
+		case <-tick.C:
+			err := s.settle()
+			if err == nil {
+				err = s.refresh()
+			}
+			if err == nil {
+				err = s.unstick()
+			}
+			s.note(err)
+			if err != nil {
+				s.config.Logger.LogAttrs(ctx, slog.LevelWarn, "log checkpoint was not refreshed", slog.Any("err", err))
+			}
+		}
+	}
+}
+
+// gather takes what waits behind first.
+func (s *Shard) gather(first *entry) []*entry {
+	batch := []*entry{first}
+	for len(batch) < maxBatch {
+		select {
+		case e, ok := <-s.queue:
+			if !ok {
+				return batch // write sees it next
+			}
+			batch = append(batch, e)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit writes a batch and answers it: all of it, or none.
+func (s *Shard) commit(ctx context.Context, batch []*entry) {
+	first, err := s.commitBatch(ctx, batch)
+	s.note(err)
+	if err != nil {
+		s.config.Logger.LogAttrs(ctx, slog.LevelError, "log batch was not written", slog.Any("err", err))
+		err = unavailable("appending leaf", err)
+	}
+	for i, e := range batch {
+		if err != nil {
+			s.answer(e, landed{err: err})
+			continue
+		}
+		s.answer(e, landed{index: first + uint64(i)}) // #nosec G115 -- at most maxBatch
+	}
+}
+
+// commitBatch returns the index of the batch's first leaf. After an error any
+// of the batch may be in the tree, and none is acknowledged.
+func (s *Shard) commitBatch(ctx context.Context, batch []*entry) (first uint64, err error) {
+	if err := s.settle(); err != nil {
+		return 0, err
+	}
+	hashes := make([]tlog.Hash, len(batch))
+	for i, e := range batch {
+		hashes[i] = e.hash
+	}
+	first = s.guard.size()
+	if err := s.guard.begin(hashes); err != nil {
+		return 0, err
+	}
+	var in, maybe []tlog.Hash
+	var failure error
+	for i, l := range s.resolve(ctx, batch) {
+		if l.err != nil {
+			maybe, failure = append(maybe, hashes[i]), l.err
+			continue
+		}
+		// Tessera counts from what the disk says. Another number than ours
+		// means that the disk was changed under us.
+		if want := first + uint64(len(in)); l.index != want {
+			return 0, s.guard.refuse("appending leaf: it got index %d, want %d", l.index, want)
+		}
+		in = append(in, hashes[i])
+	}
+	s.maybe = maybe
+	if err := s.guard.commit(in, failure != nil); err != nil {
+		return 0, err
+	}
+	if failure != nil {
+		return 0, failure
+	}
+	return first, s.refresh()
+}
+
+// resolve adds the batch to tessera and waits for it. Futures do not know
+// contexts, so they are awaited in a goroutine beside ctx, which ends only when
+// Close gives up.
+func (s *Shard) resolve(ctx context.Context, batch []*entry) []landed {
+	futures := make([]tessera.IndexFuture, len(batch))
+	for i, e := range batch {
+		futures[i] = s.appender.Add(ctx, tessera.NewEntry(e.data))
+	}
+	all := make(chan []landed, 1)
+	go func() {
+		out := make([]landed, len(batch))
+		for i, f := range futures {
+			index, err := f()
+			out[i] = landed{index: index.Index, err: err}
+		}
+		all <- out
+	}()
+	select {
+	case out := <-all:
+		return out
+	case <-ctx.Done():
+		out := make([]landed, len(batch))
+		for i := range out {
+			out[i].err = ctx.Err()
+		}
+		return out
+	}
+}
+
+// settle finds out, after a batch failed, what of it is in the tree, and
+// removes the temporary files that tessera leaks then.
+func (s *Shard) settle() error {
+	if s.maybe == nil {
+		return nil
+	}
+	size, root, err := readTreeState(s.dir)
+	if err != nil {
+		return verdict.Fail(verdict.LogUnavailable, "reading the tree's state: %w", err)
+	}
+	if err := s.guard.settle(size, root, s.maybe); err != nil {
+		return err
+	}
+	s.maybe = nil
+	// No batch is in flight, so what looks temporary below tile is; the
+	// publisher writes elsewhere.
+	if err := cleanShard(filepath.Join(s.dir, "tile")); err != nil {
+		return verdict.Fail(verdict.LogUnavailable, "removing temporary files: %w", err)
+	}
+	return nil
+}
+
+// refresh signs the tree of all leaves and puts the checkpoint on disk, so
+// that each leaf that is acknowledged is provable from files whatever comes
+// next; tessera's own publication lags behind.
+func (s *Shard) refresh() error {
+	c, signed, err := s.guard.latest()
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(s.dir, latestName), signed); err != nil {
+		return verdict.Fail(verdict.LogUnavailable, "writing checkpoint: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latest, s.signed, s.refreshed = tree{dir: s.dir, at: c}, signed, time.Now()
+	return nil
+}
+
+// unstick keeps tessera publishing after the clock was set back: it compares
+// the time of its checkpoint file, then in the future, with the clock.
+func (s *Shard) unstick() error {
+	path := filepath.Join(s.dir, "checkpoint")
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if now := time.Now(); info.ModTime().After(now.Add(time.Second)) {
+		return os.Chtimes(path, now, now)
+	}
+	return nil
+}
