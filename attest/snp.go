@@ -4,6 +4,8 @@ package attest
 
 import (
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha512"
 	"encoding/binary"
 	"math/big"
@@ -287,5 +289,21 @@ func (t TCB) atLeast(field string, floor TCB) error {
 			return verdict.Refuse(verdict.TCBMinimum, "appraising SNP report: %s %s is %d, want at least %d", field, c.name, c.got, c.want)
 		}
 	}
+	return nil
+}
+
+// Sign signs r with a P-384 key by crypto/rand, as a simulator and the builders of
+// tests need it.
+func (r *SNPReport) Sign(key *ecdsa.PrivateKey) error {
+	if key.Curve != elliptic.P384() {
+		return verdict.Misused("", "signing SNP report: curve is %s, want P-384", key.Curve.Params().Name)
+	}
+	digest := sha512.Sum384(r.SignedBytes())
+	x, y, err := ecdsa.Sign(rand.Reader, key, digest[:])
+	if err != nil {
+		return err
+	}
+	x.FillBytes(r.R[:])
+	y.FillBytes(r.S[:])
 	return nil
 }

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enclave
+
+import (
+	"context"
+	"time"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// Kinds of attester.
+const (
+	// KindSimulatedSNP is the simulator of SEV-SNP.
+	KindSimulatedSNP = verdict.KindSimulatedSNP
+	// KindTPM is a TPM 2.0 behind a device of the kernel.
+	KindTPM = verdict.KindTPM
+	// KindSWTPM is a TPM 2.0 behind the socket of swtpm. Its evidence is of kind
+	// tpm.
+	KindSWTPM = "swtpm"
+)
+
+// An Attester gets evidence for a daemon. Its methods may be called concurrently;
+// it has one piece of evidence in flight.
+type Attester interface {
+	// Kind is the kind of the evidence: one of verdict's Kind… constants.
+	Kind() string
+	// Extend records what the daemon is about to decide by. The event is in the
+	// list on disk before the register is extended, so that a crash between the
+	// two can be mended. Where the TEE has no register a guest can extend, it does
+	// nothing: the issuer statement in REPORT_DATA says what an event would.
+	//
+	// The error is a *verdict.Refusal with issuer.rollback for an event whose head
+	// is older than one before, and else a *verdict.Failure.
+	Extend(ctx context.Context, event verdict.RegisterEvent) error
+	// Evidence returns the collection that package attest appraises: evidence
+	// bound to statement and nonces, endorsements, and the register events. nonces
+	// is a concatenation of 32-byte nonces, or empty. The error is a
+	// *verdict.Failure.
+	Evidence(ctx context.Context, statement, nonces []byte) ([]byte, error)
+	// ActivateCredential answers a relying party's challenge: it returns the
+	// secret, which only the TPM of both keys can. It is a *verdict.Refusal with
+	// evidence.kind where there is no TPM, or tpm.ak where the challenge is for
+	// other keys.
+	ActivateCredential(ctx context.Context, credential, encryptedSecret []byte) ([]byte, error)
+	// Close frees the device.
+	Close() error
+}
+
+// DefaultTimeout bounds one TPM command. swtpm needs a second for an RSA key;
+// hardware has been seen to need twenty.
+const DefaultTimeout = 30 * time.Second
+
+// Config says which TEE to open. The zero value opens none.
+type Config struct {
+	// Kind is one of the Kind… constants.
+	Kind string
+	// AllowSimulator permits KindSimulatedSNP, which proves nothing. Only profile
+	// development sets it.
+	AllowSimulator bool
+	// SimulatorDir is the folder that simsnp.InitCA made. KindSimulatedSNP only.
+	SimulatorDir string
+	// TPM is the path of the device (KindTPM, /dev/tpmrm0) or of the socket
+	// (KindSWTPM).
+	TPM string
+	// EKCertificate is a file with the endorsement key's certificate in DER, or
+	// empty: it is then read from the TPM's NV memory.
+	EKCertificate string
+	// Intermediates is a PEM file with the certificates between that and the
+	// authorities that relying parties know, or empty.
+	Intermediates string
+	// StateDir is the folder of the event list, which must exist. It must not be
+	// shared by two daemons. TPM kinds only.
+	StateDir string
+	// Timeout bounds each TPM command; zero is DefaultTimeout.
+	Timeout time.Duration
+}
+
+// Open opens the TEE that config names. The error is a *verdict.Misuse for a config
+// that names none, and else a *verdict.Failure or, where the register and the event
+// list do not belong together, a *verdict.Refusal with guest.register.
+func Open(ctx context.Context, config Config) (Attester, error) {
+	switch config.Kind {
+	case KindSimulatedSNP:
+		return openSimulator(config)
+	case KindTPM, KindSWTPM:
+		return openTPM(ctx, config)
+	}
+	return nil, verdict.Misused("want tpm, swtpm or sim-snp", "opening TEE: kind is %q", config.Kind)
+}

@@ -1,0 +1,544 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enclave
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"sync"
+
+	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
+
+	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/verdict"
+)
+
+// NV indices of endorsement key certificates (TCG EK Credential Profile §2.2.1.4).
+const (
+	nvRSACertificate tpm2.TPMHandle = 0x01C00002
+	nvECCCertificate tpm2.TPMHandle = 0x01C0000A
+)
+
+// Limits of what is read from a TPM and from files, in bytes.
+const (
+	nvChunk        = 512
+	maxCertificate = 16 << 10
+	maxChainFile   = 64 << 10
+)
+
+// quotedPCRs are the PCRs that are quoted: those that software cannot reset.
+var quotedPCRs = func() []uint {
+	var pcrs []uint
+	for i := range uint(16) {
+		pcrs = append(pcrs, i)
+	}
+	return pcrs
+}()
+
+// pcrsPerRead is how many values one TPM2_PCR_Read returns.
+const pcrsPerRead = 8
+
+// quoteTries is how often a quote is made again because the kernel extended a PCR
+// (IMA, PCR 10) between the quote and the reading of the values.
+const quoteTries = 5
+
+// akTemplate is the attestation key: a restricted signing key, as a primary of the
+// endorsement hierarchy, so that it is the same after each start of the machine and
+// the counters of its quotes are in clear.
+var akTemplate = tpm2.TPMTPublic{
+	Type:    tpm2.TPMAlgECC,
+	NameAlg: tpm2.TPMAlgSHA256,
+	ObjectAttributes: tpm2.TPMAObject{
+		FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, UserWithAuth: true,
+		Restricted: true, SignEncrypt: true,
+	},
+	Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{
+		CurveID: tpm2.TPMECCNistP256,
+		Scheme: tpm2.TPMTECCScheme{
+			Scheme:  tpm2.TPMAlgECDSA,
+			Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgECDSA, &tpm2.TPMSSigSchemeECDSA{HashAlg: tpm2.TPMAlgSHA256}),
+		},
+	}),
+}
+
+// A tpmAttester is the attester of a TPM.
+type tpmAttester struct {
+	conn         *tpmConn
+	ek, ak       tpm2.NamedHandle
+	akPublic     []byte
+	endorsements attest.Collection
+
+	// mu is held from an event's writing to the end of its extend, and for the
+	// whole of a piece of evidence: list and register agree whenever it is free,
+	// or failed says that they may not.
+	mu     sync.Mutex
+	store  *eventStore
+	events attest.EventList
+	failed error
+}
+
+// openTPM connects to a TPM, makes its keys, and brings event list and register
+// together.
+func openTPM(ctx context.Context, config Config) (_ Attester, err error) {
+	if config.TPM == "" || config.StateDir == "" {
+		return nil, verdict.Misused("name the TPM and the folder of its event list", "opening TPM: no path, or no state folder")
+	}
+	store, err := openEventStore(config.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}()
+	conn, err := dialTPM(ctx, config.TPM, config.Timeout)
+	if err != nil {
+		return nil, unavailable("connecting", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, conn.Close())
+		}
+	}()
+	a := &tpmAttester{conn: conn, store: store}
+	if err := conn.with(ctx, func() error { return a.prepare(config) }); err != nil {
+		return nil, unavailable("preparing keys", err)
+	}
+	var register [sha256.Size]byte
+	if err := conn.with(ctx, func() error {
+		register, err = readPCR(conn, attest.EventRegister)
+		return err
+	}); err != nil {
+		return nil, unavailable("reading PCR", err)
+	}
+	if err := a.recover(ctx, register); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// unavailable is the failure of a TPM that does not answer as it should.
+func unavailable(doing string, err error) error {
+	var refusal *verdict.Refusal
+	var misuse *verdict.Misuse
+	if errors.As(err, &refusal) || errors.As(err, &misuse) {
+		return err
+	}
+	return verdict.Fail(verdict.EvidenceMissing, "asking TPM: %s: %w", doing, err)
+}
+
+// prepare loads the keys and collects the endorsements.
+func (a *tpmAttester) prepare(config Config) error {
+	if _, isSocket := a.conn.device.(*socketDevice); isSocket {
+		// No resource manager flushes what a daemon that was killed left behind,
+		// and a TPM has room for three objects.
+		if err := flushAll(a.conn); err != nil {
+			return fmt.Errorf("flushing: %w", err)
+		}
+	}
+	der, err := ekCertificate(a.conn, config.EKCertificate)
+	if err != nil {
+		return err
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return fmt.Errorf("parsing endorsement key certificate: %w", err)
+	}
+	template := tpm2.RSAEKTemplate
+	if _, ok := certificate.PublicKey.(*ecdsa.PublicKey); ok {
+		template = tpm2.ECCEKTemplate
+	}
+	ek, ekPublic, err := createPrimary(a.conn, template)
+	if err != nil {
+		return fmt.Errorf("creating endorsement key: %w", err)
+	}
+	if err := sameKey(certificate, ekPublic); err != nil {
+		return err
+	}
+	ak, akPublic, err := createPrimary(a.conn, akTemplate)
+	if err != nil {
+		return fmt.Errorf("creating attestation key: %w", err)
+	}
+	a.ek, a.ak, a.akPublic = ek, ak, tpm2.Marshal(akPublic)
+	a.endorsements = attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{
+		attest.LabelEKCertificate: {MediaType: attest.TypeCertificate, Value: der, Indicator: attest.IndicatorEndorsements},
+		attest.LabelEKPublic:      {MediaType: attest.TypeTPMPublic, Value: tpm2.Marshal(ekPublic), Indicator: attest.IndicatorEndorsements},
+	}}
+	if config.Intermediates == "" {
+		return nil
+	}
+	chain, err := readChain(config.Intermediates)
+	if err != nil {
+		return err
+	}
+	a.endorsements.Items[attest.LabelIntermediates] = attest.Item{MediaType: attest.TypeCertificates, Value: chain, Indicator: attest.IndicatorEndorsements}
+	return nil
+}
+
+// flushAll flushes the objects and sessions that are loaded.
+func flushAll(conn *tpmConn) error {
+	const batch = 64
+	for _, class := range []uint32{uint32(tpm2.TPMHTTransient) << 24, uint32(tpm2.TPMHTLoadedSession) << 24} {
+		response, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: class, PropertyCount: batch}.Execute(conn)
+		if err != nil {
+			return err
+		}
+		handles, err := response.CapabilityData.Data.Handles()
+		if err != nil {
+			return err
+		}
+		for _, handle := range handles.Handle {
+			if _, err := (tpm2.FlushContext{FlushHandle: handle}).Execute(conn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ekCertificate reads the certificate of the endorsement key from a file, or from NV
+// memory: that of the RSA key before that of the ECC key, because not every TPM has
+// the second on the curve of the standard template.
+func ekCertificate(conn *tpmConn, file string) ([]byte, error) {
+	if file != "" {
+		return readLimited(file, maxCertificate)
+	}
+	for _, index := range []tpm2.TPMHandle{nvRSACertificate, nvECCCertificate} {
+		public, err := tpm2.NVReadPublic{NVIndex: index}.Execute(conn)
+		if errors.Is(err, tpm2.TPMRCHandle) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading NV index 0x%08x: %w", uint32(index), err)
+		}
+		contents, err := public.NVPublic.Contents()
+		if err != nil {
+			return nil, fmt.Errorf("reading NV index 0x%08x: %w", uint32(index), err)
+		}
+		return readNV(conn, index, public.NVName, int(contents.DataSize))
+	}
+	return nil, errors.New("no endorsement key certificate in NV memory, and no file is named")
+}
+
+// readNV reads an NV index with empty owner authorization.
+func readNV(conn *tpmConn, index tpm2.TPMHandle, name tpm2.TPM2BName, size int) ([]byte, error) {
+	if size > maxCertificate {
+		return nil, fmt.Errorf("reading NV index 0x%08x: %d bytes, want at most %d", uint32(index), size, maxCertificate)
+	}
+	var data []byte
+	for len(data) < size {
+		response, err := tpm2.NVRead{
+			AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+			NVIndex:    tpm2.NamedHandle{Handle: index, Name: name},
+			Size:       uint16(min(nvChunk, size-len(data))), //nolint:gosec // at most nvChunk
+			Offset:     uint16(len(data)),                    //nolint:gosec // at most maxCertificate
+		}.Execute(conn)
+		if err != nil {
+			return nil, fmt.Errorf("reading NV index 0x%08x: %w", uint32(index), err)
+		}
+		if len(response.Data.Buffer) == 0 {
+			return nil, fmt.Errorf("reading NV index 0x%08x: it ends after %d of %d bytes", uint32(index), len(data), size)
+		}
+		data = append(data, response.Data.Buffer...)
+	}
+	return data, nil
+}
+
+// createPrimary makes a primary key of the endorsement hierarchy, whose
+// authorization is empty.
+func createPrimary(conn *tpmConn, template tpm2.TPMTPublic) (tpm2.NamedHandle, *tpm2.TPMTPublic, error) {
+	response, err := tpm2.CreatePrimary{
+		PrimaryHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
+		InPublic:      tpm2.New2B(template),
+	}.Execute(conn)
+	if err != nil {
+		return tpm2.NamedHandle{}, nil, err
+	}
+	public, err := response.OutPublic.Contents()
+	if err != nil {
+		return tpm2.NamedHandle{}, nil, err
+	}
+	return tpm2.NamedHandle{Handle: response.ObjectHandle, Name: response.Name}, public, nil
+}
+
+// sameKey refuses a certificate for another key than the TPM's: relying parties
+// would, and here the operator can be told why.
+func sameKey(certificate *x509.Certificate, public *tpm2.TPMTPublic) error {
+	same := false
+	switch key := certificate.PublicKey.(type) {
+	case *rsa.PublicKey:
+		unique, err := public.Unique.RSA()
+		same = err == nil && key.N.Cmp(new(big.Int).SetBytes(unique.Buffer)) == 0
+	case *ecdsa.PublicKey:
+		unique, err := public.Unique.ECC()
+		same = err == nil && key.X.Cmp(new(big.Int).SetBytes(unique.X.Buffer)) == 0 && key.Y.Cmp(new(big.Int).SetBytes(unique.Y.Buffer)) == 0
+	}
+	if !same {
+		return verdict.Misused("give the certificate that the TPM's maker or owner issued for it", "opening TPM: the endorsement key certificate is for another key")
+	}
+	return nil
+}
+
+// readChain reads PEM certificates as concatenated DER.
+func readChain(file string) ([]byte, error) {
+	data, err := readLimited(file, maxChainFile)
+	if err != nil {
+		return nil, err
+	}
+	var der []byte
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			der = append(der, block.Bytes...)
+		}
+	}
+	if _, err := x509.ParseCertificates(der); err != nil || len(der) == 0 {
+		return nil, verdict.Misused("", "opening TPM: %s has no certificates in PEM", file)
+	}
+	return der, nil
+}
+
+// Kind implements Attester.
+func (a *tpmAttester) Kind() string { return verdict.KindTPM }
+
+// ActivateCredential implements Attester.
+func (a *tpmAttester) ActivateCredential(ctx context.Context, credential, encryptedSecret []byte) ([]byte, error) {
+	var secret []byte
+	err := a.conn.with(ctx, func() error {
+		// The endorsement key's policy is that of the standard template:
+		// TPM2_PolicySecret of the endorsement hierarchy.
+		policy := tpm2.Policy(tpm2.TPMAlgSHA256, 16, func(conn transport.TPM, session tpm2.TPMISHPolicy, nonce tpm2.TPM2BNonce) error {
+			_, err := tpm2.PolicySecret{
+				AuthHandle:    tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
+				PolicySession: session, NonceTPM: nonce,
+			}.Execute(conn)
+			return err
+		})
+		response, err := tpm2.ActivateCredential{
+			ActivateHandle: tpm2.AuthHandle{Handle: a.ak.Handle, Name: a.ak.Name, Auth: tpm2.PasswordAuth(nil)},
+			KeyHandle:      tpm2.AuthHandle{Handle: a.ek.Handle, Name: a.ek.Name, Auth: policy},
+			CredentialBlob: tpm2.TPM2BIDObject{Buffer: credential},
+			Secret:         tpm2.TPM2BEncryptedSecret{Buffer: encryptedSecret},
+		}.Execute(a.conn)
+		if err != nil {
+			return err
+		}
+		secret = response.CertInfo.Buffer
+		return nil
+	})
+	if err == nil {
+		return secret, nil
+	}
+	// The caller chose the challenge: one that does not open is his affair, and no
+	// sign of a broken TPM.
+	if errors.Is(err, tpm2.TPMRCIntegrity) || errors.Is(err, tpm2.TPMRCValue) || errors.Is(err, tpm2.TPMRCSize) || errors.Is(err, tpm2.TPMRCECCPoint) || errors.Is(err, tpm2.TPMRCFailure) {
+		return nil, verdict.Refuse(verdict.TPMAK, "activating credential: the challenge is not for this TPM's keys: %w", err)
+	}
+	return nil, unavailable("activating credential", err)
+}
+
+// Extend implements Attester.
+func (a *tpmAttester) Extend(ctx context.Context, event verdict.RegisterEvent) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failed != nil {
+		return a.failed
+	}
+	list, err := a.events.Append(event)
+	if err != nil {
+		return err
+	}
+	if err := a.store.write(list); err != nil {
+		return verdict.Fail(verdict.EvidenceMissing, "writing register events: %w", err)
+	}
+	testingOnlyBeforeExtend()
+	if err := a.extendLast(ctx, list); err != nil {
+		return err
+	}
+	a.events = list
+	return nil
+}
+
+// testingOnlyBeforeExtend runs between the writing of an event and its extend.
+var testingOnlyBeforeExtend = func() {}
+
+// extendLast extends the last event of list, which is on disk, and checks the
+// register. After any error the list and the register may differ, so that nothing
+// is served until the next start has sorted them out.
+func (a *tpmAttester) extendLast(ctx context.Context, list attest.EventList) error {
+	err := a.conn.with(ctx, func() error {
+		if err := extendPCR(a.conn, attest.EventRegister, list.Digest(len(list.Events)-1)); err != nil {
+			return err
+		}
+		value, err := readPCR(a.conn, attest.EventRegister)
+		if err != nil {
+			return err
+		}
+		if want := list.Replay(); value != want {
+			return fmt.Errorf("PCR %d is %x after the extend, want %x", attest.EventRegister, value, want)
+		}
+		return nil
+	})
+	if err != nil {
+		a.failed = unavailable("extending register", err)
+	}
+	return a.failed
+}
+
+// recover compares the register with the list that was written before, and decides
+// case by case (facts of the design: an event is on disk before it is extended).
+func (a *tpmAttester) recover(ctx context.Context, register [sha256.Size]byte) error {
+	if register == [sha256.Size]byte{} {
+		// The machine started anew. What the old list explained is gone.
+		if err := a.store.archive(); err != nil {
+			return verdict.Fail(verdict.EvidenceMissing, "archiving register events: %w", err)
+		}
+		return nil
+	}
+	list, err := a.store.read()
+	if err != nil {
+		return err
+	}
+	last := list.Without(1)
+	switch register {
+	case list.Replay():
+		a.events = list
+		return nil
+	case last.Replay():
+		// A crash came between the writing of the last event and its extend.
+		if err := a.extendLast(ctx, list); err != nil {
+			return err
+		}
+		a.events = list
+		return nil
+	}
+	return verdict.Refuse(verdict.GuestRegister, "opening TPM: PCR %d is %x, which the %d events of %s do not explain: something else extended it, or the list is lost",
+		attest.EventRegister, register, len(list.Events), a.store.path)
+}
+
+// Evidence implements Attester.
+func (a *tpmAttester) Evidence(ctx context.Context, statement, nonces []byte) ([]byte, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failed != nil {
+		return nil, a.failed
+	}
+	bound := verdict.QuoteData(statement, nonces)
+	var quote attest.Collection
+	if err := a.conn.with(ctx, func() (err error) {
+		quote, err = a.quote(bound[:])
+		return err
+	}); err != nil {
+		return nil, unavailable("quoting", err)
+	}
+	c := statementCollection(statement, nonces)
+	endorsements := a.endorsements
+	c.Items[attest.LabelEvidence] = attest.Item{Nested: &quote}
+	c.Items[attest.LabelEndorsements] = attest.Item{Nested: &endorsements}
+	c.Items[attest.LabelRegisters] = attest.Item{MediaType: attest.TypeRegisters, Value: a.events.Marshal(), Indicator: attest.IndicatorEvidence}
+	return marshal(c)
+}
+
+// quote makes a quote together with the values that it is over.
+func (a *tpmAttester) quote(extraData []byte) (attest.Collection, error) {
+	for range quoteTries {
+		response, err := tpm2.Quote{
+			SignHandle:     tpm2.AuthHandle{Handle: a.ak.Handle, Name: a.ak.Name, Auth: tpm2.PasswordAuth(nil)},
+			QualifyingData: tpm2.TPM2BData{Buffer: extraData},
+			InScheme:       tpm2.TPMTSigScheme{Scheme: tpm2.TPMAlgNull},
+			PCRSelect:      selection(quotedPCRs...),
+		}.Execute(a.conn)
+		if err != nil {
+			return attest.Collection{}, err
+		}
+		message := response.Quoted.Bytes()
+		parsed, err := attest.ParseQuote(message)
+		if err != nil {
+			return attest.Collection{}, err
+		}
+		var values []byte
+		for pcrs := range slices.Chunk(quotedPCRs, pcrsPerRead) {
+			read, err := readPCRs(a.conn, pcrs)
+			if err != nil {
+				return attest.Collection{}, err
+			}
+			values = append(values, read...)
+		}
+		if digest := sha256.Sum256(values); !slices.Equal(digest[:], parsed.PCRDigest) {
+			continue
+		}
+		record := func(mediaType string, value []byte) attest.Item {
+			return attest.Item{MediaType: mediaType, Value: value, Indicator: attest.IndicatorEvidence}
+		}
+		return attest.Collection{Type: attest.TypeTPMQuote, Items: map[string]attest.Item{
+			attest.LabelQuote:     record(attest.TypeTPMAttest, message),
+			attest.LabelSignature: record(attest.TypeTPMSignature, tpm2.Marshal(response.Signature)),
+			attest.LabelAKPublic:  record(attest.TypeTPMPublic, a.akPublic),
+			attest.LabelPCRs:      record(attest.TypeTPMPCRs, values),
+		}}, nil
+	}
+	return attest.Collection{}, fmt.Errorf("PCRs changed during each of %d quotes", quoteTries)
+}
+
+// Close implements Attester.
+func (a *tpmAttester) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failed = verdict.Fail(verdict.EvidenceMissing, "asking TPM: it was closed")
+	return errors.Join(a.conn.Close(), a.store.Close())
+}
+
+// selection selects PCRs of the SHA-256 bank.
+func selection(pcrs ...uint) tpm2.TPMLPCRSelection {
+	return tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{
+		{Hash: tpm2.TPMAlgSHA256, PCRSelect: tpm2.PCClientCompatible.PCRs(pcrs...)},
+	}}
+}
+
+// readPCRs returns the values of at most pcrsPerRead PCRs in ascending order.
+func readPCRs(conn *tpmConn, pcrs []uint) ([]byte, error) {
+	response, err := tpm2.PCRRead{PCRSelectionIn: selection(pcrs...)}.Execute(conn)
+	if err != nil {
+		return nil, err
+	}
+	var values []byte
+	for _, digest := range response.PCRValues.Digests {
+		if len(digest.Buffer) != sha256.Size {
+			return nil, fmt.Errorf("PCR has %d bytes, want %d", len(digest.Buffer), sha256.Size)
+		}
+		values = append(values, digest.Buffer...)
+	}
+	if len(values) != len(pcrs)*sha256.Size {
+		return nil, fmt.Errorf("got %d bytes of PCRs, want %d: is the SHA-256 bank active", len(values), len(pcrs)*sha256.Size)
+	}
+	return values, nil
+}
+
+// readPCR returns the value of one PCR.
+func readPCR(conn *tpmConn, pcr uint) ([sha256.Size]byte, error) {
+	values, err := readPCRs(conn, []uint{pcr})
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	return [sha256.Size]byte(values), nil
+}
+
+// extendPCR extends a PCR of the SHA-256 bank.
+func extendPCR(conn *tpmConn, pcr uint, digest [sha256.Size]byte) error {
+	_, err := tpm2.PCRExtend{
+		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)}, //nolint:gosec // at most 23
+		Digests: tpm2.TPMLDigestValues{Digests: []tpm2.TPMTHA{
+			{HashAlg: tpm2.TPMAlgSHA256, Digest: digest[:]},
+		}},
+	}.Execute(conn)
+	return err
+}
