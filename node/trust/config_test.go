@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trust_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/node/gate"
+	"github.com/assayd/assay/node/trust"
+	"github.com/assayd/assay/verdict"
+)
+
+func publicPEM(t testing.TB) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+func caPEM(t testing.TB) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "EK CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func good(t testing.TB) trust.Config {
+	t.Helper()
+	return trust.Config{
+		Profile: verdict.Development, Node: "spiffe://dev.assay.invalid/assay/node/dev/node-a", Cluster: "dev",
+		Daemons: []string{"127.0.0.1:8443"}, Issuers: []string{"spiffe://dev.assay.invalid/assay/d/dev/*"},
+		WorkloadAPI: "unix:///run/svid/node-a.sock", Owners: trust.Owners{Threshold: 1, Keys: []string{publicPEM(t)}}, MinHead: 1,
+		TEE:    trust.TEE{Kinds: []string{"sim-snp"}, SimulatorRoots: []string{string(verdict.SHA256([]byte("root")))}, AllowNoCRL: true},
+		Quorum: 1, Mode: gate.Enforce, StateDir: "/var/lib/assay/node", Socket: "/run/assay/agent.sock", AllowUnwitnessed: true,
+	}
+}
+
+func TestConfigRoundTrip(t *testing.T) {
+	tpm := good(t)
+	tpm.TEE = trust.TEE{Kinds: []string{"tpm"}, EKCAs: []string{caPEM(t)}, AllowUnsafeClock: true}
+	snp := good(t)
+	snp.Profile, snp.AllowUnwitnessed = verdict.Production, false
+	snp.TEE = trust.TEE{Kinds: []string{"snp", "tpm"}, SNPProducts: []string{"Milan", "Genoa"}, EKCAs: []string{caPEM(t)}, MinTCB: trust.TCB{SNP: 22}}
+	for _, test := range []struct {
+		name string
+		in   trust.Config
+		want func(attest.Trust) bool
+	}{
+		{"simulator", good(t), func(a attest.Trust) bool { return len(a.SimulatorRoots) == 1 && a.AllowDevelopment && a.AllowNoCRL }},
+		{"tpm", tpm, func(a attest.Trust) bool { return len(a.EKCAs) == 1 && a.AllowUnsafeClock && !a.AllowNoCRL }},
+		{"production", snp, func(a attest.Trust) bool { return len(a.SNPRoots) == 2 && !a.AllowDevelopment && a.MinTCB.SNP == 22 }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			data, err := test.in.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := trust.Parse("trust.yaml", data)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, data)
+			}
+			again, err := got.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(data), string(again)); diff != "" {
+				t.Errorf("second encoding differs (-first +second):\n%s", diff)
+			}
+			if got.StatusAge != 5*time.Minute || got.StatusInterval != 30*time.Second || got.MaxOffline != 8*time.Hour || got.Offline != gate.OfflineLastKnown {
+				t.Errorf("got defaults %v %v %v %v", got.StatusAge, got.StatusInterval, got.MaxOffline, got.Offline)
+			}
+			a, err := got.Trust()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !test.want(a) {
+				t.Errorf("got trust %+v", a)
+			}
+			g, err := got.Gate()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := g.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := gate.ParseConfig("gate.json", text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(g, back); diff != "" {
+				t.Errorf("gate.json differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestConfigMisuse(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		change     func(string) string
+		text, hint string
+	}{
+		{"unknown key", replace("quorum:", "quorrum:"), `unknown key "quorrum"`, `did you mean "quorum"?`},
+		{"unknown key of tee", replace("kinds:", "kind:"), `tee: unknown key "kind"`, `did you mean "kinds"?`},
+		{"duplicate key", func(s string) string { return s + "mode: off\n" }, `key "mode" is there twice`, ""},
+		{"second document", func(s string) string { return s + "---\nmode: off\n" }, "a second document", ""},
+		{"null", replace("mode: enforce", "mode:"), "mode: no value", ""},
+		{"anchor", replace("mode: enforce", "mode: &m enforce"), "anchors and aliases", ""},
+		{"not a mapping", func(string) string { return "- a\n" }, "want a mapping", ""},
+		{"empty", func(string) string { return "" }, "it is empty", ""},
+		{"broken", func(string) string { return "a: [\n" }, "trust.yaml:", ""},
+		{"list for a text", replace("mode: enforce", "mode: [enforce]"), "mode: want a text", ""},
+		{"text for a list", replace("daemons:\n  - 127.0.0.1:8443", "daemons: 127.0.0.1:8443"), "daemons: want a list", ""},
+		{"wrong type", replace("quorum: 1", "quorum: one"), `quorum is "one", want a whole number`, ""},
+		{"wrong duration", replace("status-age: 5m0s", "status-age: 5"), "want a duration", ""},
+		{"huge", func(s string) string { return s + strings.Repeat("#", 2<<20) }, "want at most", ""},
+		{"no profile", remove("profile:"), "profile: got \"\"", ""},
+		{"profile", replace("profile: development", "profile: staging"), `profile: got "staging"`, ""},
+		{"unwitnessed in production", replace("profile: development", "profile: production"), "allow-unwitnessed: it needs profile", ""},
+		{"simulator in production", chain(replace("profile: development", "profile: production"), remove("allow-unwitnessed:")), "tee.kinds: a simulator needs profile", ""},
+		{"simulator beside another kind", replace("- sim-snp", "- sim-snp\n    - snp"), "sim-snp is there beside other kinds", ""},
+		{"kind that does not exist", replace("- sim-snp", "- tdx"), `tee.kinds: got "tdx"`, ""},
+		{"root of a kind that is not accepted", replace("- sim-snp", "- snp\n  snp-products:\n    - Milan"), "tee.simulator-roots: given, and kind sim-snp is not accepted", ""},
+		{"no kind", replace("  kinds:\n    - sim-snp\n", ""), "tee.kinds: none", "name what you trust"},
+		{"root that is no digest", replace("- sha256:", "- sha1:"), "simulator-roots: got", ""},
+		{"node", replace("node: spiffe://", "node: https://"), "node: ", ""},
+		{"cluster of another node", replace("cluster: dev", "cluster: prod"), "cluster: got", ""},
+		{"daemon without port", replace("127.0.0.1:8443", "127.0.0.1"), "daemons: got", ""},
+		{"issuer with a wildcard too early", replace("/assay/d/dev/*", "/*/d/dev/a"), "issuers: issuer pattern", "like spiffe://"},
+		{"issuer of any trust domain", replace("spiffe://dev.assay.invalid/assay/d/dev/*", "spiffe://*/a"), "issuers: issuer pattern", ""},
+		{"owners threshold 0", replace("threshold: 1", "threshold: 0"), "owners: ", ""},
+		{"owners threshold above keys", replace("threshold: 1", "threshold: 2"), "owners: ", ""},
+		{"owner key", replace("PUBLIC KEY", "PRIVATE KEY"), "owners: key 1: want one PEM block", ""},
+		{"min-head 0", replace("min-head: 1", "min-head: 0"), "min_head is 0", ""},
+		{"quorum 0", replace("quorum: 1", "quorum: 0"), "quorum is 0", ""},
+		{"mode", replace("mode: enforce", "mode: maybe"), `mode is "maybe"`, ""},
+		{"offline", replace("offline: last-known", "offline: always"), `offline is "always"`, ""},
+		{"max-offline beyond a day", replace("max-offline: 8h0m0s", "max-offline: 25h"), "max_offline is 25h0m0s", ""},
+		{"status-interval as long as status-age", replace("status-interval: 30s", "status-interval: 5m"), "status-interval: got 5m0s", ""},
+		{"relative state-dir", replace("state-dir: /", "state-dir: "), "state is \"var", ""},
+		{"unvalidated", func(s string) string { return s + "allow-unvalidated: [rsa]\n" }, "allow-unvalidated: got \"rsa\"", ""},
+		{"no workload API", remove("workload-api:"), "workload-api: missing", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			data, err := good(t).Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := test.change(string(data))
+			if changed == string(data) {
+				t.Fatal("the change changed nothing")
+			}
+			got, err := trust.Parse("trust.yaml", []byte(changed))
+			m, ok := errors.AsType[*verdict.Misuse](err)
+			if !ok {
+				t.Fatalf("got %v, want a misuse", err)
+			}
+			if !strings.HasPrefix(m.Text, "trust.yaml:") || !strings.Contains(m.Text, test.text) {
+				t.Errorf("got %q, want trust.yaml:… %q", m.Text, test.text)
+			}
+			if !strings.Contains(m.Hint, test.hint) {
+				t.Errorf("got hint %q, want %q", m.Hint, test.hint)
+			}
+			if diff := cmp.Diff(trust.Config{}, got); diff != "" {
+				t.Errorf("got a configuration beside the misuse: %s", diff)
+			}
+		})
+	}
+}
+
+func TestConfigPosition(t *testing.T) {
+	data, err := good(t).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 1 + strings.Count(string(data[:strings.Index(string(data), "quorum:")]), "\n")
+	_, err = trust.Parse("t.yaml", []byte(strings.Replace(string(data), "quorum:", "quorom:", 1)))
+	if prefix := "t.yaml:" + strings.TrimSpace(itoa(want)) + ":1: "; err == nil || !strings.HasPrefix(err.Error(), prefix) {
+		t.Errorf("got %v, want prefix %s", err, prefix)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	data, err := good(t).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if _, err := trust.Load(write("good.yaml", 0o600)); err != nil {
+		t.Error(err)
+	}
+	for name, path := range map[string]string{"absent": filepath.Join(dir, "absent"), "folder": dir, "written by all": write("open.yaml", 0o666)} {
+		if _, err := trust.Load(path); err == nil {
+			t.Errorf("%s: got no error", name)
+		} else if _, ok := errors.AsType[*verdict.Misuse](err); !ok {
+			t.Errorf("%s: got %v, want a misuse", name, err)
+		}
+	}
+}
+
+func TestCheckIssuer(t *testing.T) {
+	patterns := []string{"spiffe://td/assay/d/dev/*", "spiffe://td/assay/d/*/assayd"}
+	for id, want := range map[string]bool{
+		"spiffe://td/assay/d/dev/a": true, "spiffe://td/assay/d/prod/assayd": true, "spiffe://td/assay/d/prod/a": false,
+		"spiffe://other/assay/d/dev/a": false, "spiffe://td/assay/d/dev/a/b": false, "spiffe://td/assay/d/dev": false,
+		"spiffe://td/assay/d/dev/*": false, "spiffe://td/assay/node/dev/a": false, "": false,
+	} {
+		if err := trust.CheckIssuer(patterns, id); (err == nil) != want {
+			t.Errorf("%s: got %v, want accepted: %t", id, err, want)
+		} else if !want && verdict.CodeOf(err) != verdict.IssuerIdentity {
+			t.Errorf("%s: got %v, want %s", id, err, verdict.IssuerIdentity)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	data, err := good(f).Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("profile: development\n---\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := trust.Parse("f", data)
+		if err != nil {
+			if _, ok := errors.AsType[*verdict.Misuse](err); !ok {
+				t.Fatalf("got %T, want a misuse", err)
+			}
+			if !cmp.Equal(c, trust.Config{}) {
+				t.Fatal("got a configuration beside an error")
+			}
+			return
+		}
+		text, err := c.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := trust.Parse("f", text); err != nil || !cmp.Equal(c, again) {
+			t.Fatalf("read back: %v, differs: %s", err, cmp.Diff(c, again))
+		}
+	})
+}
+
+func itoa(n int) string { return big.NewInt(int64(n)).String() }
+
+func replace(from, to string) func(string) string {
+	return func(s string) string { return strings.Replace(s, from, to, 1) }
+}
+
+func chain(changes ...func(string) string) func(string) string {
+	return func(s string) string {
+		for _, c := range changes {
+			s = c(s)
+		}
+		return s
+	}
+}
+
+// remove takes out the line that begins with prefix.
+func remove(prefix string) func(string) string {
+	return func(s string) string {
+		var out strings.Builder
+		for line := range strings.Lines(s) {
+			if !strings.HasPrefix(line, prefix) {
+				out.WriteString(line)
+			}
+		}
+		return out.String()
+	}
+}
