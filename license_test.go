@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -65,12 +66,9 @@ func TestLicense(t *testing.T) {
 			t.Fatalf("%s: %v", path, err)
 		}
 		if strings.HasSuffix(path, ".pb.go") {
-			for _, line := range head {
-				if line == licenseLine {
-					return
-				}
+			if !slices.Contains(head, licenseLine) {
+				t.Errorf("%s: no licence line in the generated file: put it first in the .proto", path)
 			}
-			t.Errorf("%s: no licence line in the generated file: put it first in the .proto", path)
 			return
 		}
 		if len(head) < 2 || head[0] != licenseLine || head[1] != "" {

@@ -30,12 +30,13 @@ func ServerTLS(src *Source, roles *Roles) *tls.Config {
 		ClientAuth:             tls.RequireAnyClientCert,
 		SessionTicketsDisabled: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
-			id, err := verifyState(src, state)
+			// The name first: that the chain is unknown here would be true of
+			// another trust domain too, and say less.
+			p, err := peerOfChain(state.PeerCertificates, roles)
 			if err != nil {
 				return err
 			}
-			_, err = roles.peerOf(id)
-			return err
+			return p.CheckAt(src, time.Now())
 		},
 	}
 }
@@ -62,7 +63,10 @@ func ClientTLS(src *Source, servers ...string) (*tls.Config, error) {
 		// trust bundle and the SPIFFE ID, for a resumed session too.
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection verifies chain and SPIFFE ID.
 		VerifyConnection: func(state tls.ConnectionState) error {
-			id, err := verifyState(src, state)
+			if err := checkChain(state.PeerCertificates); err != nil {
+				return err
+			}
+			id, _, _, err := src.verify(state.PeerCertificates, time.Now())
 			if err != nil {
 				return err
 			}
@@ -72,15 +76,6 @@ func ClientTLS(src *Source, servers ...string) (*tls.Config, error) {
 			return nil
 		},
 	}, nil
-}
-
-// verifyState checks the peer's chain at this moment.
-func verifyState(src *Source, state tls.ConnectionState) (string, error) {
-	if err := checkChain(state.PeerCertificates); err != nil {
-		return "", err
-	}
-	id, _, _, err := src.verify(state.PeerCertificates, time.Now())
-	return id, err
 }
 
 func checkChain(chain []*x509.Certificate) error {
@@ -120,10 +115,16 @@ func PeerFromTLS(state tls.ConnectionState, roles *Roles) (*Peer, error) {
 	if !state.HandshakeComplete {
 		return nil, verdict.Refuse(verdict.PeerUntrusted, "reading the peer's SVID: the handshake is not complete")
 	}
-	if err := checkChain(state.PeerCertificates); err != nil {
+	return peerOfChain(state.PeerCertificates, roles)
+}
+
+// peerOfChain returns the peer that the leaf names. It does not verify the
+// chain.
+func peerOfChain(chain []*x509.Certificate, roles *Roles) (*Peer, error) {
+	if err := checkChain(chain); err != nil {
 		return nil, err
 	}
-	uris := state.PeerCertificates[0].URIs
+	uris := chain[0].URIs
 	if len(uris) != 1 {
 		return nil, verdict.Refuse(verdict.PeerUntrusted, "reading the peer's SVID: it has %d URI names, want 1", len(uris))
 	}
@@ -131,7 +132,7 @@ func PeerFromTLS(state tls.ConnectionState, roles *Roles) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.chain = state.PeerCertificates
+	p.chain = chain
 	return p, nil
 }
 

@@ -9,6 +9,7 @@
 package spiffetest
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/spiffe/internal/workload"
@@ -79,6 +81,17 @@ func (s SVID) WithBundle(authorities ...*Authority) SVID {
 	return SVID{&changed}
 }
 
+// TLSCertificate returns the SVID as crypto/tls presents it, valid or not: for
+// peers that do not keep the rules.
+func (s SVID) TLSCertificate(tb testing.TB) tls.Certificate {
+	tb.Helper()
+	parsed, err := x509svid.ParseRaw(s.s.Chain, s.s.Key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{parsed.Certificates[0].Raw}, PrivateKey: parsed.PrivateKey, Leaf: parsed.Certificates[0]}
+}
+
 // An API is a Workload API with one identity.
 type API struct {
 	s    *workload.Server
@@ -129,6 +142,14 @@ func (a *API) Set(svid SVID) { a.s.Set(svid.s) }
 // Withdraw takes the identity away: streams end with PermissionDenied "no
 // identity issued".
 func (a *API) Withdraw() { a.s.Set(nil) }
+
+// Stop stops the API, as an agent that is gone: its socket refuses connections.
+func (a *API) Stop(tb testing.TB) {
+	tb.Helper()
+	if err := a.s.Close(); err != nil {
+		tb.Error(err)
+	}
+}
 
 // Open opens a source on the API. The test closes it at its end.
 func (a *API) Open(tb testing.TB) *spiffe.Source {
