@@ -136,6 +136,7 @@ const (
 	IssuerIdentity         Code = "issuer.identity"
 	IssuerProfile          Code = "issuer.profile"
 	IssuerUnwitnessed      Code = "issuer.unwitnessed"
+	ClockBehind            Code = "clock.behind"
 	Internal               Code = "internal"
 )
 
@@ -302,5 +303,6 @@ var codes = []CodeInfo{
 	{IssuerIdentity, KindRefusal, "the SPIFFE ID is not that of an accepted issuer", "name the issuer in trust.yaml"},
 	{IssuerProfile, KindRefusal, "a development daemon, where only production ones are accepted", "never accept one in production"},
 	{IssuerUnwitnessed, KindRefusal, "nobody witnesses the daemon's log, and trust.yaml demands it", "add monitors"},
+	{ClockBehind, KindFailure, "this machine's clock is behind something that is known to have happened", "set the clock (NTP)"},
 	{Internal, KindFailure, "something that was not foreseen", "report it with the log"},
 }
