@@ -36,8 +36,9 @@ var layers = map[string][]string{
 	// The formats: every arrow of the system is one of them, so they depend on
 	// nothing.
 	"verdict": {},
-	// Generated; the only part of verdict that links protobuf and grpc.
-	"verdict/assay/v1": {},
+	// Generated, with the mapping of reasons; the only part of verdict that links
+	// protobuf and grpc.
+	"verdict/assay/v1": {"verdict"},
 
 	// Five libraries that do not know one another.
 	"attest":      {"verdict"},

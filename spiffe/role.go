@@ -129,7 +129,7 @@ func (r *Roles) peerOf(id string) (*Peer, error) {
 	if r == nil || parsed.TrustDomain() != r.trustDomain {
 		return nil, verdict.Refuse(verdict.PeerTrustDomain, "reading the peer's SPIFFE ID: %q is of trust domain %q, want %q", id, parsed.TrustDomain().Name(), r.TrustDomain())
 	}
-	segments := strings.Split(parsed.Path(), "/")[1:]
+	segments := segmentsOf(parsed)
 	for _, p := range r.patterns {
 		if p.matches(segments) {
 			n := len(segments)
@@ -225,6 +225,13 @@ func parsePattern(text string) (pattern, error) {
 		}
 	}
 	return pattern{text: text, trustDomain: td, segments: segments}, nil
+}
+
+// segmentsOf returns the path's segments; the path begins with a slash.
+func segmentsOf(id spiffeid.ID) []string { return strings.Split(id.Path(), "/")[1:] }
+
+func (p pattern) matchesID(id spiffeid.ID) bool {
+	return p.trustDomain == id.TrustDomain() && p.matches(segmentsOf(id))
 }
 
 func (p pattern) matches(segments []string) bool {

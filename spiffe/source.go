@@ -289,21 +289,21 @@ func (s *Source) GetX509BundleForTrustDomain(td spiffeid.TrustDomain) (*x509bund
 // verify checks a chain against the trust bundle of its trust domain at the
 // given time. It returns the leaf's SPIFFE ID, the moment until which the chain
 // stands, and the generation of the bundle.
-func (s *Source) verify(chain []*x509.Certificate, at time.Time) (id string, until time.Time, generation uint64, err error) {
+func (s *Source) verify(chain []*x509.Certificate, at time.Time) (id spiffeid.ID, until time.Time, generation uint64, err error) {
 	generation = s.currentGeneration()
 	parsed, chains, err := x509svid.Verify(chain, s, x509svid.WithTime(at))
 	if err != nil {
 		if own, ok := errors.AsType[*verdict.Failure](err); ok {
-			return "", time.Time{}, 0, own
+			return spiffeid.ID{}, time.Time{}, 0, own
 		}
-		return "", time.Time{}, 0, verdict.Refuse(verdict.PeerUntrusted, "verifying the peer's SVID: %w", err)
+		return spiffeid.ID{}, time.Time{}, 0, verdict.Refuse(verdict.PeerUntrusted, "verifying the peer's SVID: %w", err)
 	}
 	for _, c := range chains {
 		if end := firstEnd(c); end.After(until) {
 			until = end
 		}
 	}
-	return parsed.String(), until, generation, nil
+	return parsed, until, generation, nil
 }
 
 // firstEnd returns the earliest NotAfter of a chain.

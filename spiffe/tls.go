@@ -5,7 +5,7 @@ package spiffe
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,19 +42,24 @@ func ServerTLS(src *Source, roles *Roles) *tls.Config {
 }
 
 // ClientTLS returns the configuration of a client that talks to the servers
-// with the given SPIFFE IDs, exactly, and to no others: TLS 1.3, no session
-// resumption. It returns a [*verdict.Misuse] when there is no ID or a malformed
-// one.
+// with the given SPIFFE IDs and to no others: TLS 1.3, no session resumption. An
+// ID may be a pattern as in [Patterns], "*" standing for cluster or name. It
+// returns a [*verdict.Misuse] when there is no ID or a malformed one.
+//
+// Which server it is matters for who may withhold and listen, and no further:
+// what a daemon says counts by its evidence.
 func ClientTLS(src *Source, servers ...string) (*tls.Config, error) {
 	if len(servers) == 0 {
 		return nil, verdict.Misused("name the SPIFFE IDs of the daemons", "connecting: no server is trusted")
 	}
-	for _, id := range servers {
-		if _, err := parseID(id); err != nil {
+	accepted := make([]pattern, len(servers))
+	for i, id := range servers {
+		p, err := parseServer(id)
+		if err != nil {
 			return nil, err
 		}
+		accepted[i] = p
 	}
-	servers = slices.Clone(servers)
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		GetClientCertificate:   tlsconfig.GetClientCertificate(src),
@@ -70,12 +75,26 @@ func ClientTLS(src *Source, servers ...string) (*tls.Config, error) {
 			if err != nil {
 				return err
 			}
-			if !slices.Contains(servers, id) {
-				return verdict.Refuse(verdict.PeerRole, "connecting: the server is %.255q, want one of %.512q", id, servers)
+			for _, p := range accepted {
+				if p.matchesID(id) {
+					return nil
+				}
 			}
-			return nil
+			return verdict.Refuse(verdict.PeerRole, "connecting: the server is %s, want one of %.512q", id, servers)
 		},
 	}, nil
+}
+
+// parseServer reads a whole SPIFFE ID, of any length, or a pattern.
+func parseServer(text string) (pattern, error) {
+	if strings.Contains(text, wildcard) {
+		return parsePattern(text)
+	}
+	id, err := parseID(text)
+	if err != nil {
+		return pattern{}, err
+	}
+	return pattern{text: text, trustDomain: id.TrustDomain(), segments: segmentsOf(id)}, nil
 }
 
 func checkChain(chain []*x509.Certificate) error {
@@ -162,7 +181,7 @@ func (p *Peer) CheckAt(src *Source, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if id != p.ID {
+	if id.String() != p.ID {
 		return verdict.Refuse(verdict.PeerUntrusted, "checking the peer: its SVID names %s, want %s", id, p.ID)
 	}
 	p.until, p.generation = until, generation

@@ -196,8 +196,29 @@ func TestClientRefuses(t *testing.T) {
 			}
 		})
 	}
+	server := spiffetest.Start(t, ca.SVID(t, daemonID)).Open(t)
 	src := spiffetest.Start(t, ca.SVID(t, nodeID)).Open(t)
-	for _, ids := range [][]string{nil, {""}, {"spiffe://dev.assay.invalid"}, {"spiffe://dev.assay.invalid/assay/d/*/*"}, {daemonID, "assayd"}} {
+	for _, tt := range []struct {
+		pattern string
+		code    verdict.Code
+	}{
+		{"spiffe://dev.assay.invalid/assay/d/*/*", ""},
+		{"spiffe://dev.assay.invalid/assay/d/demo/*", ""},
+		{"spiffe://dev.assay.invalid/assay/d/prod/*", verdict.PeerRole},
+		{"spiffe://dev.assay.invalid/assay/node/*/*", verdict.PeerRole},
+		{"spiffe://prod.assay.invalid/assay/d/*/*", verdict.PeerRole},
+		{"spiffe://dev.assay.invalid/assay/d/x/*/*", verdict.PeerRole},
+	} {
+		cfg, err := spiffe.ClientTLS(src, "spiffe://dev.assay.invalid/other", tt.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, _, clientErr := handshake(t, spiffe.ServerTLS(server, newRoles(t)), cfg)
+		if verdict.CodeOf(clientErr) != tt.code {
+			t.Errorf("pattern %s: got %v, want code %q", tt.pattern, clientErr, tt.code)
+		}
+	}
+	for _, ids := range [][]string{nil, {""}, {"spiffe://dev.assay.invalid"}, {"spiffe://dev.assay.invalid/assay/*/demo/assayd"}, {"spiffe://*/assay/d/demo/assayd"}, {daemonID, "assayd"}} {
 		if cfg, err := spiffe.ClientTLS(src, ids...); err == nil || cfg != nil {
 			t.Errorf("servers %q: got %v, want a misuse", ids, err)
 		}
