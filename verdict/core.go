@@ -155,6 +155,9 @@ type SignedCore struct {
 // SignCore signs c with a verdict key.
 func SignCore(c Core, key *Key) (SignedCore, error) {
 	c.Type, c.PredicateType = InTotoStatementType, VSAType
+	if c.Predicate.InputAttestations == nil {
+		c.Predicate.InputAttestations = []CoreResource{} // nothing was used: [], never null
+	}
 	if err := c.check(); err != nil {
 		return SignedCore{}, fmt.Errorf("signing core: %w", err)
 	}
@@ -231,12 +234,18 @@ func (c Core) check() error {
 		}
 	}
 	p, x := c.Predicate, c.Predicate.Extension
-	if err := errors.Join(CheckSPIFFEID(p.Verifier.ID), CheckRepository(p.ResourceURI), checkHex("salt", x.Salt, 16),
+	if err := first(CheckSPIFFEID(p.Verifier.ID), CheckRepository(p.ResourceURI), checkHex("salt", x.Salt, 16),
 		checkHex("deny", x.Deny, 32), checkSHA256("roots", x.Roots), checkText("cluster", x.Cluster, 128)); err != nil {
 		return err
 	}
-	if _, err := digestFromMap(p.Policy.Digest); err != nil {
+	policy, err := digestFromMap(p.Policy.Digest)
+	if err := first(err, checkSHA256("policy", policy)); err != nil {
 		return fmt.Errorf("policy: %w", err)
+	}
+	for _, input := range p.InputAttestations {
+		if _, err := digestFromMap(input.Digest); err != nil {
+			return fmt.Errorf("input attestation: %w", err)
+		}
 	}
 	if t, err := time.Parse(time.RFC3339, p.TimeVerified); err != nil || t.UTC().Format(time.RFC3339) != p.TimeVerified {
 		return fmt.Errorf("timeVerified is %s, want RFC 3339 in UTC with whole seconds", quote(p.TimeVerified))
@@ -247,7 +256,15 @@ func (c Core) check() error {
 	if x.Head == 0 || len(x.Namespaces) == 0 || len(p.VerifiedLevels) == 0 {
 		return errors.New("head, namespaces or verifiedLevels is missing")
 	}
-	return checkOutcomes(x.Namespaces)
+	if err := checkOutcomes(x.Namespaces); err != nil {
+		return err
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(x.Namespaces)) {
+		if o := x.Namespaces[pattern]; p.VerificationResult == Passed && (o == OutcomeFail || o == OutcomeAuditFail) {
+			return fmt.Errorf("verificationResult is %s, and namespace %s has %s", Passed, quote(pattern), o)
+		}
+	}
+	return nil
 }
 
 func checkOutcomes(res map[string]Outcome) error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -93,7 +94,13 @@ func (d DenyList) check() error {
 		}
 	}
 	for _, i := range d.Identities {
-		if err := checkText("identity", i.SAN, 1024); err != nil {
+		if err := checkText("san of an identity", i.SAN, 1024); err != nil {
+			return err
+		}
+		if i.Issuer == "" {
+			continue
+		}
+		if err := checkText("issuer of an identity", i.Issuer, 1024); err != nil {
 			return err
 		}
 	}
@@ -106,8 +113,9 @@ func (d DenyList) check() error {
 		}
 	}
 	for _, e := range d.LogEntries {
-		id, index, ok := strings.Cut(e, "/")
-		if !ok || checkHex("log ID", id, 32) != nil || index == "" || strings.Trim(index, "0123456789") != "" {
+		id, index, _ := strings.Cut(e, "/")
+		n, err := strconv.ParseInt(index, 10, 64)
+		if checkHex("log ID", id, 32) != nil || err != nil || n < 0 || strconv.FormatInt(n, 10) != index {
 			return fmt.Errorf("log entry %s is not a log ID in hex, a slash and an index", quote(e))
 		}
 	}
@@ -130,9 +138,14 @@ func (d DenyList) Merge(o DenyList) DenyList {
 }
 
 func union[T comparable](a, b []T) []T {
-	out := slices.Clone(a)
-	for _, v := range b {
-		if !slices.Contains(out, v) {
+	if len(b) == 0 {
+		return a
+	}
+	seen := make(map[T]bool, len(a)+len(b))
+	var out []T
+	for _, v := range slices.Concat(a, b) {
+		if !seen[v] {
+			seen[v] = true
 			out = append(out, v)
 		}
 	}
@@ -191,6 +204,8 @@ type CheckedDeny struct {
 	DenyDocument
 	// Digest is the SHA-256 of the payload.
 	Digest Digest
+
+	size int // of the payload, in bytes
 }
 
 // Active tells whether the document counts at a time. One from the future
@@ -237,11 +252,11 @@ func OpenDeny(data []byte, owners Owners) (CheckedDeny, error) {
 	if !slices.Contains(signers, d.Owner) {
 		return CheckedDeny{}, Refuse(HeadSignature, "opening deny document: not signed by its owner %s, or that is no owner", quote(d.Owner))
 	}
-	return CheckedDeny{DenyDocument: d, Digest: SHA256(payload)}, nil
+	return CheckedDeny{DenyDocument: d, Digest: SHA256(payload), size: len(payload)}, nil
 }
 
 func (d DenyDocument) check() error {
-	if err := errors.Join(checkVersion(d.V), checkWindow(d.Iat, d.NotAfter, MaxDenyLife), d.Entries.check()); err != nil {
+	if err := first(checkVersion(d.V), checkWindow(d.Iat, d.NotAfter, MaxDenyLife), d.Entries.check()); err != nil {
 		return err
 	}
 	if d.Counter == 0 {

@@ -49,7 +49,10 @@ func seal(payloadType string, payload []byte, keys []*Key) ([]byte, error) {
 	}
 	env := envelope{Payload: std64.EncodeToString(payload), PayloadType: payloadType}
 	pae := PAE(payloadType, payload)
-	for _, k := range keys {
+	for i, k := range keys {
+		if slices.ContainsFunc(keys[:i], func(b *Key) bool { return b.Kid() == k.Kid() }) {
+			return nil, fmt.Errorf("signing %s: key %s is there twice", payloadType, k.Kid())
+		}
 		sig, err := k.signASN1(pae)
 		if err != nil {
 			return nil, err
@@ -60,16 +63,22 @@ func seal(payloadType string, payload []byte, keys []*Key) ([]byte, error) {
 }
 
 // addSignature adds key's signature to an envelope, for owners who sign one
-// after another. What the key already signed stays as it is.
+// after another. A good signature of the key stays as it is; a bad one, which
+// whoever carried the envelope may have put there, is replaced.
 func addSignature(data []byte, payloadType string, limit int, key *Key) ([]byte, error) {
 	env, payload, err := parseEnvelope(data, payloadType, limit)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range env.Signatures {
-		if s.Keyid == key.Kid() {
-			return data, nil
+	env.Signatures = slices.DeleteFunc(env.Signatures, func(s envelopeSignature) bool {
+		if s.Keyid != key.Kid() {
+			return false
 		}
+		_, err := envelope{PayloadType: payloadType, Signatures: []envelopeSignature{s}}.signers(payload, []JWK{key.jwk}, key.jwk.Use)
+		return err != nil
+	})
+	if slices.ContainsFunc(env.Signatures, func(s envelopeSignature) bool { return s.Keyid == key.Kid() }) {
+		return data, nil
 	}
 	if len(env.Signatures) == maxSignatures {
 		return nil, fmt.Errorf("%d signatures are there already, want at most %d", len(env.Signatures), maxSignatures)
@@ -103,7 +112,7 @@ func parseEnvelope(data []byte, payloadType string, limit int) (envelope, []byte
 			}
 		}
 	}
-	payload, err := std64.DecodeString(env.Payload)
+	payload, err := decode64(std64, env.Payload)
 	if err != nil {
 		return envelope{}, nil, errors.New("payload is not base64")
 	}
@@ -128,7 +137,7 @@ func (env envelope) signers(payload []byte, keys []JWK, use string) ([]string, e
 		if err != nil {
 			return nil, err
 		}
-		sig, err := std64.DecodeString(s.Sig)
+		sig, err := decode64(std64, s.Sig)
 		if err != nil || !verifyASN1(pub, pae, sig) {
 			return nil, fmt.Errorf("the signature of key %s does not verify", quote(s.Keyid))
 		}

@@ -105,15 +105,28 @@ func CodeOf(err error) Code {
 	return ReasonOf(err).Code
 }
 
+// first returns the first error that is one: a reason is one line, which
+// errors.Join is not.
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // maxText bounds the text of a reason, in bytes.
 const maxText = 1024
 
 // clip bounds a text that may quote input.
-func clip(s string) string {
-	if len(s) <= maxText {
+func clip(s string) string { return clipTo(s, maxText) }
+
+func clipTo(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	cut := maxText - len("…")
+	cut := most - len("…")
 	for cut > 0 && s[cut]&0xc0 == 0x80 { // never inside a rune
 		cut--
 	}

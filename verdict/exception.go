@@ -3,7 +3,6 @@
 package verdict
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -31,7 +30,7 @@ type Exception struct {
 }
 
 func (e Exception) check() error {
-	if err := errors.Join(checkVersion(e.V), checkText("cluster", e.Cluster, 128), checkText("id", e.ID, 128), checkText("owner", e.Owner, 256),
+	if err := first(checkVersion(e.V), checkText("cluster", e.Cluster, 128), checkText("id", e.ID, 128), checkText("owner", e.Owner, 256),
 		checkText("reason", e.Reason, 1024), checkWindow(e.NotBefore, e.NotAfter, MaxExceptionLife)); err != nil {
 		return err
 	}
@@ -61,6 +60,9 @@ func SignException(e Exception, keys ...*Key) ([]byte, error) {
 
 // AddExceptionSignature adds the signature of one more owner.
 func AddExceptionSignature(data []byte, key *Key) ([]byte, error) {
+	if _, err := ParseExceptionInsecure(data); err != nil {
+		return nil, err
+	}
 	out, err := addSignature(data, ExceptionType, MaxException, key)
 	if err != nil {
 		return nil, Refuse(ExceptionMalformed, "signing exception: %w", err)

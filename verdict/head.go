@@ -3,6 +3,7 @@
 package verdict
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,11 @@ type Owners struct {
 	// Threshold is how many owners must sign: k of n.
 	Threshold int `json:"threshold"`
 	V         int `json:"v"`
+	// After is no part of the file. A reader that knows these owners from head
+	// After on, by its configuration (min-head) or because it opened that head,
+	// walks no change up to it: else the signatures of those who stayed would
+	// bring back the owners who were removed. Zero walks every change.
+	After uint64 `json:"-"`
 }
 
 // maxOwners bounds the owners of one set.
@@ -141,12 +147,8 @@ func (h Head) check() error {
 	if h.NotAfter <= 0 {
 		return errors.New("not_after is missing")
 	}
-	for name, d := range map[string]Digest{"deny": h.Deny, "owners": h.Owners, "policy": h.Policy, "references": h.References, "roots": h.Roots} {
-		if err := checkSHA256(name, d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return first(checkSHA256("deny", h.Deny), checkSHA256("owners", h.Owners), checkSHA256("policy", h.Policy),
+		checkSHA256("references", h.References), checkSHA256("roots", h.Roots))
 }
 
 // SignHead signs h. Further owners add to it with [AddHeadSignature].
@@ -212,7 +214,7 @@ func (r Renewal) check() error {
 	if r.Counter == 0 {
 		return errors.New("counter is 0, want at least 1")
 	}
-	return errors.Join(checkVersion(r.V), checkSHA256("head", r.Head), checkWindow(r.Iat, r.NotAfter, MaxRenewalLife))
+	return first(checkVersion(r.V), checkSHA256("head", r.Head), checkWindow(r.Iat, r.NotAfter, MaxRenewalLife))
 }
 
 // SignRenewal signs r with the renewal key.
@@ -260,8 +262,8 @@ func openRenewal(data []byte, owners Owners, counter uint64, head Digest) (Renew
 // A HeadSet is a head with all that is needed to check and use it: what
 // travels, and what lies on disks. All of it is untrusted until [OpenHead].
 type HeadSet struct {
-	// Changes are the earlier heads that changed the owners, oldest first, each
-	// with the owners file that it names.
+	// Changes are the heads up to this one that changed the owners, oldest
+	// first, each with the owners file that it names.
 	Changes []OwnerChange `json:"changes,omitempty"`
 	// Deny are the deny documents in force.
 	Deny [][]byte `json:"deny,omitempty"`
@@ -284,8 +286,12 @@ type OwnerChange struct {
 // Limits of a HeadSet, in items and in encoded bytes.
 const (
 	maxChanges = 256
-	maxDenies  = 64
+	maxDenies  = maxOwners * maxOwnerDenies
 	maxFiles   = 8
+	// maxOwnerDenies bounds the deny documents of one owner, and MaxDeny their
+	// payloads together: one compromised owner must not leave the others without
+	// room.
+	maxOwnerDenies = 8
 	// MaxHeadSet bounds an encoded head set.
 	MaxHeadSet = 16 << 20
 )
@@ -320,6 +326,11 @@ func (s HeadSet) check() error {
 		return fmt.Errorf("%d owner changes, %d deny documents, %d files, want at most %d, %d, %d",
 			len(s.Changes), len(s.Deny), len(s.Files), maxChanges, maxDenies, maxFiles)
 	}
+	for _, f := range s.Files {
+		if len(f) > MaxFile {
+			return fmt.Errorf("a file has %d bytes, want at most %d", len(f), MaxFile)
+		}
+	}
 	return nil
 }
 
@@ -339,9 +350,12 @@ type CheckedHead struct {
 	Head
 	// Digest is the SHA-256 of the head's payload.
 	Digest Digest
-	// Until is when the head ends, the renewal taken into account.
+	// Until is when the head ends, the renewal taken into account, whose iat may
+	// still be ahead: see [CheckedHead.EndsAt].
 	Until time.Time
-	// Owners are those who sign now.
+	// Renewed is when the renewal was signed, or zero without one.
+	Renewed time.Time
+	// Owners are those who sign now, from this head on.
 	Owners Owners
 	// References and DenyFile are the files of the head.
 	References References
@@ -350,21 +364,28 @@ type CheckedHead struct {
 	Docs []CheckedDeny
 	// Set is what it was opened from.
 	Set HeadSet
+
+	changed bool          // this head changed the owners
+	walked  []OwnerChange // those of Set.Changes that were followed
 }
 
 // OpenHead checks set, walking from the owners in the reader's own
 // configuration along the heads that changed owners. It does not look at a
-// clock: see [CheckedHead.CheckAt]. The error is a *[Refusal] of the family
-// head.
+// clock: see [CheckedHead.CheckAt]. A reader that already holds a head calls
+// [CheckedHead.OpenNewer] instead. The error is a *[Refusal] of the family head,
+// or a *[Misuse] for owners that are no set.
 func OpenHead(set HeadSet, anchor Owners) (CheckedHead, error) {
 	if err := set.check(); err != nil {
 		return CheckedHead{}, Refuse(HeadMalformed, "opening head: %w", err)
 	}
-	owners, err := walkOwners(set.Changes, anchor)
+	h, env, payload, err := parseHead(set.Head)
 	if err != nil {
 		return CheckedHead{}, err
 	}
-	h, env, payload, err := parseHead(set.Head)
+	if h.Counter < anchor.After {
+		return CheckedHead{}, Refuse(HeadRollback, "opening head %d: older than %d, which this reader begins with", h.Counter, anchor.After)
+	}
+	owners, walked, err := walkOwners(set.Changes, anchor, h.Counter, payload)
 	if err != nil {
 		return CheckedHead{}, err
 	}
@@ -379,17 +400,20 @@ func OpenHead(set HeadSet, anchor Owners) (CheckedHead, error) {
 	if err != nil {
 		return CheckedHead{}, err
 	}
-	if !next.sameSigners(owners) {
+	changed := !next.sameSigners(owners)
+	if changed {
 		if err := next.verify(env, payload); err != nil {
 			return CheckedHead{}, Refuse(HeadSignature, "opening head %d, which changes the owners: of the new ones %w", h.Counter, err)
 		}
 	}
-	c := CheckedHead{Head: h, Digest: SHA256(payload), Until: time.Unix(h.NotAfter, 0), Owners: next, Set: set}
+	next.After = h.Counter
+	c := CheckedHead{Head: h, Digest: SHA256(payload), Until: time.Unix(h.NotAfter, 0), Owners: next, Set: set, changed: changed, walked: walked}
 	if len(set.Renewal) > 0 {
 		r, err := openRenewal(set.Renewal, next, h.Counter, c.Digest)
 		if err != nil {
 			return CheckedHead{}, err
 		}
+		c.Renewed = time.Unix(r.Iat, 0)
 		if until := time.Unix(r.NotAfter, 0); until.After(c.Until) {
 			c.Until = until
 		}
@@ -413,44 +437,136 @@ func OpenHead(set HeadSet, anchor Owners) (CheckedHead, error) {
 		}
 		c.Docs = append(c.Docs, d)
 	}
-	return c, nil
+	return c, checkRoom(c.Docs)
 }
 
-// walkOwners returns the owners that the changes lead to. A change that the
-// reached set did not sign is passed over: it is older than the reader's
-// configuration, or forged, and then the head itself will not verify.
-func walkOwners(changes []OwnerChange, anchor Owners) (Owners, error) {
-	if err := (Owners{Keys: anchor.Keys, Renewal: anchor.Renewal, Threshold: anchor.Threshold, V: 1}).check(); err != nil {
-		return Owners{}, Misused("name the owners' keys and how many must sign", "checking configured owners: %w", err)
+// checkRoom refuses documents of one owner beyond its share.
+func checkRoom(docs []CheckedDeny) error {
+	count, size := map[string]int{}, map[string]int{}
+	for _, d := range docs {
+		count[d.Owner]++
+		size[d.Owner] += d.size
+		if count[d.Owner] > maxOwnerDenies || size[d.Owner] > MaxDeny {
+			return Refuse(HeadMalformed, "owner %s has %d deny documents of %d bytes, want at most %d of %d together",
+				quote(d.Owner), count[d.Owner], size[d.Owner], maxOwnerDenies, MaxDeny)
+		}
 	}
-	owners, last := anchor, uint64(0)
+	return nil
+}
+
+// OpenNewer checks a set that is offered to a reader which holds h, and returns
+// what to hold from then on, its Set for the disk. Whoever carries a set can
+// leave things out of it, so what h has counts on: the owners reached (with
+// [Owners.After]), the changes on the way to them, deny documents that have not
+// lapsed, and the renewal and files of an equal head. The error is a *[Refusal]
+// of the family head: head.rollback for a lower counter, head.conflict for other
+// contents under the same one.
+func (h CheckedHead) OpenNewer(set HeadSet, at time.Time) (CheckedHead, error) {
+	n, err := OpenHead(set, h.Owners)
+	if err != nil {
+		return CheckedHead{}, err
+	}
+	if err := n.CheckAfter(h.Counter, h.Digest); err != nil {
+		return CheckedHead{}, err
+	}
+	kept := HeadSet{V: 1, Head: set.Head, Renewal: set.Renewal, Changes: slices.Clone(h.Set.Changes)}
+	if last := len(kept.Changes) - 1; h.changed && (last < 0 || !slices.Equal(kept.Changes[last].Head, h.Set.Head)) {
+		file, err := h.Set.File("owners", h.Head.Owners)
+		if err != nil {
+			return CheckedHead{}, err
+		}
+		kept.Changes = append(kept.Changes, OwnerChange{Head: h.Set.Head, Owners: file})
+	}
+	kept.Changes = append(kept.Changes, n.walked...)
+	for _, digest := range []Digest{n.Head.Deny, n.Head.Owners, n.Head.Policy, n.Head.References, n.Head.Roots} {
+		for _, from := range []HeadSet{set, h.Set} {
+			if file, err := from.File("", digest); err == nil {
+				kept.Files = append(kept.Files, file)
+				break
+			}
+		}
+	}
+	if n.Counter == h.Counter && h.EndsAt(at).After(n.EndsAt(at)) {
+		kept.Renewal = h.Set.Renewal
+	}
+	kept.Deny = keepDenies(h, n, at)
+	return OpenHead(kept, h.Owners)
+}
+
+// keepDenies returns the deny documents that h holds and those that n brings,
+// without the lapsed ones, those of former owners, and those beyond an owner's
+// share, of which what is held stays.
+func keepDenies(h, n CheckedHead, at time.Time) [][]byte {
+	var raw [][]byte
+	var docs []CheckedDeny
+	for _, from := range []CheckedHead{h, n} {
+		for i, d := range from.Docs {
+			old := slices.ContainsFunc(docs, func(b CheckedDeny) bool { return b.Digest == d.Digest })
+			if _, err := OpenDeny(from.Set.Deny[i], n.Owners); old || err != nil || !d.Active(at) {
+				continue
+			}
+			if checkRoom(append(docs, d)) == nil {
+				docs, raw = append(docs, d), append(raw, from.Set.Deny[i])
+			}
+		}
+	}
+	return raw
+}
+
+// walkOwners returns the owners that the changes lead to, up to the head with
+// counter and payload, and the changes that it followed. A change that the reached set did not sign is passed
+// over: it is older than the reader's configuration, or forged, and then the
+// head itself will not verify.
+func walkOwners(changes []OwnerChange, anchor Owners, counter uint64, head []byte) (owners Owners, walked []OwnerChange, err error) {
+	if err := (Owners{Keys: anchor.Keys, Renewal: anchor.Renewal, Threshold: anchor.Threshold, V: 1}).check(); err != nil {
+		return Owners{}, nil, Misused("name the owners' keys and how many must sign", "checking configured owners: %w", err)
+	}
+	owners = anchor
+	last := uint64(0)
 	for _, change := range changes {
 		h, env, payload, err := parseHead(change.Head)
 		if err != nil {
-			return Owners{}, err
+			return Owners{}, nil, err
 		}
-		if h.Counter <= last {
-			return Owners{}, Refuse(HeadMalformed, "walking owner changes: counter %d after %d", h.Counter, last)
+		switch {
+		case h.Counter <= last:
+			return Owners{}, nil, Refuse(HeadMalformed, "walking owner changes: counter %d after %d", h.Counter, last)
+		case h.Counter > counter:
+			return Owners{}, nil, Refuse(HeadMalformed, "walking owner changes: counter %d, the head has %d", h.Counter, counter)
+		case h.Counter == counter && !bytes.Equal(payload, head):
+			return Owners{}, nil, Refuse(HeadConflict, "walking owner changes: head %d has two contents", h.Counter)
 		}
 		last = h.Counter
 		next, err := ParseOwners(change.Owners)
 		if err != nil {
-			return Owners{}, err
+			return Owners{}, nil, err
 		}
 		if SHA256(change.Owners) != h.Owners {
-			return Owners{}, Refuse(HeadFile, "walking owner changes: the owners file is not the one that head %d names", h.Counter)
+			return Owners{}, nil, Refuse(HeadFile, "walking owner changes: the owners file is not the one that head %d names", h.Counter)
+		}
+		if h.Counter <= anchor.After {
+			continue
 		}
 		if owners.verify(env, payload) == nil && next.verify(env, payload) == nil {
-			owners = next
+			owners, walked = next, append(walked, change)
 		}
 	}
-	return owners, nil
+	return owners, walked, nil
+}
+
+// EndsAt is when the head ends, as seen at a time. A renewal from the future does
+// not count yet: the renewal key moves the end by 7 days and never by years.
+func (h CheckedHead) EndsAt(at time.Time) time.Time {
+	if h.Renewed.After(at.Add(MaxSkew)) {
+		return time.Unix(h.NotAfter, 0)
+	}
+	return h.Until
 }
 
 // CheckAt refuses an expired head with head.expired.
 func (h CheckedHead) CheckAt(at time.Time) error {
-	if !at.Before(h.Until) {
-		return Refuse(HeadExpired, "head %d expired %s", h.Counter, h.Until.UTC().Format(time.RFC3339))
+	if end := h.EndsAt(at); !at.Before(end) {
+		return Refuse(HeadExpired, "head %d expired %s", h.Counter, unixUTC(end.Unix()))
 	}
 	return nil
 }

@@ -19,11 +19,19 @@ const maxDepth = 16
 // exactly (RFC 8785 §3.2.2.3, RFC 7493 §2.2).
 const maxInteger = 1<<53 - 1
 
-// encode returns the RFC 8785 form of v.
+// encode returns the RFC 8785 form of v. Most of our structs list their members
+// in order, so that encoding/json writes that form by itself; what it does not
+// (other order, U+2028) is written anew.
 func encode(v any) ([]byte, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
 		return nil, fmt.Errorf("encoding: %w", err)
+	}
+	raw := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	if checkCanonical(raw) == nil {
+		return raw, nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
@@ -132,7 +140,7 @@ func decode[T any](data []byte, limit int) (T, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&v); err != nil {
-		return zero, fmt.Errorf("decoding: %s", clip(err.Error()))
+		return zero, fmt.Errorf("decoding: %s", clipTo(err.Error(), 256))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return zero, errors.New("bytes after the end")
@@ -222,8 +230,10 @@ func (s *scanner) object(depth int) error {
 			return err
 		}
 		for _, c := range name {
-			if c < 0x20 || c > 0x7e {
-				return errors.New("member name is not ASCII")
+			// Without escapes the order of raw bytes is that of RFC 8785 §3.2.3,
+			// and two names are equal only where their bytes are.
+			if c > 0x7e || c == '\\' {
+				return errors.New("member name is not plain ASCII")
 			}
 		}
 		if !first {
@@ -276,8 +286,7 @@ func (s *scanner) array(depth int) error {
 	}
 }
 
-// str returns the raw bytes between the quotes. Sorting compares raw bytes:
-// names that need an escape are refused anyway, as not ASCII or by hand.
+// str returns the raw bytes between the quotes.
 func (s *scanner) str() ([]byte, error) {
 	s.pos++
 	start := s.pos

@@ -3,10 +3,10 @@
 package verdict
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // jwsHeader is the whole protected header of our tokens. Strict decoding
@@ -61,18 +61,19 @@ func parseJWS(token, typ string, limit int) (parsedJWS, error) {
 	if len(token) > limit {
 		return parsedJWS{}, fmt.Errorf("%d bytes, want at most %d", len(token), limit)
 	}
-	raw := []byte(token)
-	dot1 := bytes.IndexByte(raw, '.')
-	dot2 := bytes.LastIndexByte(raw, '.')
-	if dot1 < 0 || dot1 == dot2 || bytes.IndexByte(raw[dot1+1:dot2], '.') >= 0 {
+	// Nothing is copied before the three parts are known (CVE-2025-30204: a
+	// token of dots became a list of as many strings).
+	dot1 := strings.IndexByte(token, '.')
+	dot2 := strings.LastIndexByte(token, '.')
+	if dot1 < 0 || dot1 == dot2 || strings.IndexByte(token[dot1+1:dot2], '.') >= 0 {
 		return parsedJWS{}, errors.New("not three parts with two dots")
 	}
 	if dot1 > b64.EncodedLen(maxHeader) {
 		return parsedJWS{}, fmt.Errorf("header has more than %d bytes", maxHeader)
 	}
-	head, errH := b64.AppendDecode(nil, raw[:dot1])
-	payload, errP := b64.AppendDecode(nil, raw[dot1+1:dot2])
-	sig, errS := b64.AppendDecode(nil, raw[dot2+1:])
+	head, errH := decode64(b64, token[:dot1])
+	payload, errP := decode64(b64, token[dot1+1:dot2])
+	sig, errS := decode64(b64, token[dot2+1:])
 	if errH != nil || errP != nil || errS != nil {
 		return parsedJWS{}, errors.New("not base64url without padding")
 	}
@@ -89,7 +90,7 @@ func parseJWS(token, typ string, limit int) (parsedJWS, error) {
 	if len(sig) != 64 {
 		return parsedJWS{}, fmt.Errorf("%w: signature has %d bytes, want 64", errAlgorithm, len(sig))
 	}
-	return parsedJWS{kid: h.Kid, payload: payload, input: raw[:dot2], sig: sig}, nil
+	return parsedJWS{kid: h.Kid, payload: payload, input: []byte(token[:dot2]), sig: sig}, nil
 }
 
 // verify checks the signature.

@@ -3,6 +3,7 @@
 package verdict
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 )
 
 // Uses of keys. A key signs the types of its use and nothing else, and the
@@ -52,6 +54,15 @@ type JWK struct {
 // that one value has one encoding.
 var b64 = base64.RawURLEncoding.Strict()
 
+// decode64 decodes s. Even strict decoders of encoding/base64 pass over line
+// ends, by which one key would have two thumbprints, and count twice.
+func decode64(enc *base64.Encoding, s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("line end in base64")
+	}
+	return enc.DecodeString(s)
+}
+
 // NewJWK returns pub as a JWK for use. It returns an error unless pub is an
 // ECDSA P-256 key.
 func NewJWK(pub crypto.PublicKey, use string) (JWK, error) {
@@ -84,8 +95,8 @@ func (k JWK) PublicKey(use string) (*ecdsa.PublicKey, error) {
 	if k.Use != use {
 		return nil, fmt.Errorf("key use is %s, want %q", quote(k.Use), use)
 	}
-	x, errX := b64.DecodeString(k.X)
-	y, errY := b64.DecodeString(k.Y)
+	x, errX := decode64(b64, k.X)
+	y, errY := decode64(b64, k.Y)
 	if errX != nil || errY != nil || len(x) != 32 || len(y) != 32 {
 		return nil, errors.New("key coordinates are not 32 bytes in base64url")
 	}
@@ -97,6 +108,37 @@ func (k JWK) PublicKey(use string) (*ecdsa.PublicKey, error) {
 		return nil, errors.New("key is not a point on P-256")
 	}
 	return pub, nil
+}
+
+// ParsePublicKey reads a PEM block PUBLIC KEY (RFC 7468 §13) with an ECDSA P-256
+// key, as configurations have it.
+func ParsePublicKey(data []byte, use string) (JWK, error) {
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != "PUBLIC KEY" || len(bytes.TrimSpace(rest)) != 0 {
+		return JWK{}, errors.New("parsing public key: want exactly one PEM block PUBLIC KEY")
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return JWK{}, errors.New("parsing public key: not a SubjectPublicKeyInfo")
+	}
+	k, err := NewJWK(pub, use)
+	if err != nil {
+		return JWK{}, fmt.Errorf("parsing public key: %w", err)
+	}
+	return k, nil
+}
+
+// PEM returns the key as a PEM block PUBLIC KEY.
+func (k JWK) PEM() ([]byte, error) {
+	pub, err := k.PublicKey(k.Use)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("encoding public key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
 }
 
 // A Key signs. It may live in an HSM: only its crypto.Signer is asked.
@@ -126,7 +168,7 @@ func GenerateKey(use string) (*Key, error) {
 // ParseKey reads a PEM block with a PKCS #8 or SEC 1 ECDSA P-256 private key.
 func ParseKey(data []byte, use string) (*Key, error) {
 	block, rest := pem.Decode(data)
-	if block == nil || len(rest) != 0 {
+	if block == nil || len(bytes.TrimSpace(rest)) != 0 {
 		return nil, errors.New("parsing private key: want exactly one PEM block")
 	}
 	if priv, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
@@ -188,8 +230,14 @@ func (k *Key) signRaw(msg []byte) ([]byte, error) {
 	return raw, nil
 }
 
+// testingOnlyVerifies is called before each verification, where a test set it.
+var testingOnlyVerifies func()
+
 // verifyASN1 tells whether sig is pub's signature over msg.
 func verifyASN1(pub *ecdsa.PublicKey, msg, sig []byte) bool {
+	if testingOnlyVerifies != nil {
+		testingOnlyVerifies()
+	}
 	sum := sha256.Sum256(msg)
 	return ecdsa.VerifyASN1(pub, sum[:], sig)
 }

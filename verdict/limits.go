@@ -5,8 +5,12 @@ package verdict
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Limits of the formats, in bytes unless they say otherwise (design.md §4.3).
@@ -103,32 +107,99 @@ func CheckSPIFFEID(id string) error {
 	return nil
 }
 
-// CheckRepository refuses what is not a registry host and a repository path
-// (distribution-spec, "Pulling manifests"), at most MaxRepository bytes. It
-// holds no tag, no digest and no scheme.
+// CheckRepository refuses what is not the one canonical name of a repository:
+// registry host and path (distribution-spec, "Pulling manifests"), at most
+// MaxRepository bytes, without tag, digest and scheme. Aliases are refused (upper
+// case, the default port, other names of Docker Hub), because deny lists and
+// tickets compare names byte by byte, and one repository must not have two.
 func CheckRepository(repo string) error {
 	host, path, ok := strings.Cut(repo, "/")
 	if !ok || host == "" || path == "" || len(repo) > MaxRepository {
 		return fmt.Errorf("%s is not registry/repository of at most %d bytes", quote(repo), MaxRepository)
 	}
-	for i := range len(host) {
-		if c := host[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(".-:[]", rune(c)) {
-			return fmt.Errorf("registry of %s has %q", quote(repo), c)
-		}
+	if err := checkHost(host); err != nil {
+		return fmt.Errorf("repository %s: %w", quote(repo), err)
 	}
 	for segment := range strings.SplitSeq(path, "/") {
-		if segment == "" {
-			return fmt.Errorf("repository %s has an empty segment", quote(repo))
-		}
-		for i := range len(segment) {
-			c := segment[i]
-			alnum := (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')
-			if !alnum && (c != '.' && c != '-' && c != '_' || i == 0 || i == len(segment)-1) {
-				return fmt.Errorf("repository %s has %q where a letter or digit must be", quote(repo), c)
-			}
+		if !validSegment(segment) {
+			return fmt.Errorf("repository %s: path segment %s is not lower-case letters and digits with separators", quote(repo), quote(segment))
 		}
 	}
+	if host == dockerHub && !strings.Contains(path, "/") {
+		return fmt.Errorf("repository %s: want %s/library/%s", quote(repo), dockerHub, path)
+	}
 	return nil
+}
+
+// dockerHub is the name of Docker Hub in references, not that of its registry.
+const dockerHub = "docker.io"
+
+// checkHost refuses what is not a DNS name or an IP address in canonical form
+// with an optional port. A single label without port would be a path of Docker
+// Hub to other readers.
+func checkHost(host string) error {
+	name, port, hasPort := host, "", false
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		name, port, hasPort = host[:i], host[i+1:], true
+	}
+	if hasPort {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 || strconv.FormatUint(n, 10) != port || n == 443 {
+			return fmt.Errorf("port %s is not 1 to 65535 in decimal, or is the default 443", quote(port))
+		}
+	}
+	if literal, v6 := strings.CutPrefix(name, "["); v6 {
+		literal, closed := strings.CutSuffix(literal, "]")
+		ip, err := netip.ParseAddr(literal)
+		if !closed || err != nil || !ip.Is6() || ip.Zone() != "" || ip.String() != literal {
+			return fmt.Errorf("registry %s is not an IPv6 address in canonical form", quote(host))
+		}
+		return nil
+	}
+	if len(name) > 253 {
+		return fmt.Errorf("registry name has %d bytes, want at most 253", len(name))
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if !validLabel(label) {
+			return fmt.Errorf("registry %s has the label %s: want lower-case letters, digits and hyphens", quote(host), quote(label))
+		}
+	}
+	if !hasPort && name != "localhost" && !strings.Contains(name, ".") {
+		return fmt.Errorf("registry %s has neither a dot nor a port", quote(host))
+	}
+	if name == "index."+dockerHub || name == "registry-1."+dockerHub {
+		return fmt.Errorf("registry %s is another name of %s", quote(host), dockerHub)
+	}
+	return nil
+}
+
+func lowerAlnum(c byte) bool { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') }
+
+// validLabel is a label of a host name (RFC 1123 §2.1), in lower case.
+func validLabel(label string) bool {
+	for i := range len(label) {
+		if c := label[i]; !lowerAlnum(c) && (c != '-' || i == 0 || i == len(label)-1) {
+			return false
+		}
+	}
+	return label != "" && len(label) <= 63
+}
+
+// validSegment is [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)* of the distribution-spec.
+func validSegment(s string) bool {
+	separator := 0 // where the run of separators that i is in began
+	for i := range len(s) {
+		c := s[i]
+		if lowerAlnum(c) {
+			separator = i + 1
+			continue
+		}
+		run := s[separator : i+1]
+		if separator == 0 || i == len(s)-1 || (run != "." && run != "_" && run != "__" && strings.Trim(run, "-") != "") {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // CheckNamespacePattern refuses what is neither a namespace nor one with a
@@ -155,14 +226,18 @@ func MatchNamespace(pattern, namespace string) bool {
 	return namespace != "" && pattern == namespace
 }
 
-// checkText refuses what is empty, too long or holds control characters.
+// checkText refuses what is empty, too long, not UTF-8, or holds characters that
+// do not print: control characters, and those that reorder what people read.
 func checkText(what, s string, most int) error {
 	if s == "" || len(s) > most {
 		return fmt.Errorf("%s has %d bytes, want 1 to %d", what, len(s), most)
 	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%s is not valid UTF-8", what)
+	}
 	for _, r := range s {
-		if r < 0x20 || r == 0x7f {
-			return fmt.Errorf("%s has a control character", what)
+		if !unicode.IsPrint(r) {
+			return fmt.Errorf("%s has the character %U", what, r)
 		}
 	}
 	return nil

@@ -120,10 +120,10 @@ func (s Statement) CheckAt(at time.Time) error {
 }
 
 func (s Statement) check() error {
-	if err := errors.Join(checkVersion(s.V), CheckSPIFFEID(s.Issuer), checkHex("boot", s.Boot, 16),
+	if err := first(checkVersion(s.V), CheckSPIFFEID(s.Issuer), checkHex("boot", s.Boot, 16),
 		checkText("build.version", s.Build.Version, 128), checkText("build.crypto.version", s.Build.Crypto.Version, 128),
 		checkSHA256("head.digest", s.Head.Digest), checkSHA256("policy", s.Policy), checkSHA256("roots", s.Roots), checkSHA256("config", s.Config),
-		checkText("log.origin", s.Log.Origin, MaxOrigin), checkWindow(s.NotBefore, s.NotAfter, MaxStatementLife)); err != nil {
+		checkWindow(s.NotBefore, s.NotAfter, MaxStatementLife)); err != nil {
 		return err
 	}
 	if s.Head.Counter == 0 || s.Seq == 0 {
@@ -137,16 +137,8 @@ func (s Statement) check() error {
 			return err
 		}
 	}
-	if len(s.Log.Keys) == 0 || len(s.Log.Keys) > 4 {
-		return fmt.Errorf("%d log keys, want 1 to 4", len(s.Log.Keys))
-	}
-	for _, vkey := range s.Log.Keys {
-		if err := checkText("log key", vkey, 512); err != nil {
-			return err
-		}
-		if !strings.HasPrefix(vkey, s.Log.Origin+"+") {
-			return errors.New("log key is not named as the origin")
-		}
+	if err := s.Log.check(); err != nil {
+		return err
 	}
 	uses := map[string]bool{}
 	for i, k := range s.Keys {
@@ -163,6 +155,51 @@ func (s Statement) check() error {
 	}
 	if len(s.Keys) > 8 || !uses[UseTicket] || !uses[UseVerdict] {
 		return errors.New("want a ticket key and a verdict key, at most 8 in all")
+	}
+	return nil
+}
+
+// Types of keys of a signed note (c2sp.org/signed-note).
+const (
+	vkeyEd25519 = 0x01
+	vkeyECDSA   = 0x02
+)
+
+// check looks at the form of origin and keys; what is in a key is audit/proof's.
+func (l LogRef) check() error {
+	if err := checkOrigin(l.Origin); err != nil {
+		return err
+	}
+	if len(l.Keys) == 0 || len(l.Keys) > 4 {
+		return fmt.Errorf("%d log keys, want 1 to 4", len(l.Keys))
+	}
+	ec := false
+	for _, vkey := range l.Keys {
+		rest, named := strings.CutPrefix(vkey, l.Origin+"+")
+		id, key, _ := strings.Cut(rest, "+")
+		raw, err := decode64(std64, key)
+		if !named || len(vkey) > 512 || checkHex("key hash", id, 4) != nil || err != nil || len(raw) < 2 {
+			return fmt.Errorf("log key %s is not origin, +, 8 hex digits, +, base64", quote(vkey))
+		}
+		if raw[0] != vkeyECDSA && raw[0] != vkeyEd25519 {
+			return fmt.Errorf("log key has type %#02x, want %#02x or %#02x", raw[0], vkeyEd25519, vkeyECDSA)
+		}
+		ec = ec || raw[0] == vkeyECDSA
+	}
+	if !ec {
+		return errors.New("no log key is ECDSA")
+	}
+	return nil
+}
+
+// checkOrigin refuses what cannot be the name of a signed note: it is one line
+// of it, and the part of a vkey before the first plus.
+func checkOrigin(origin string) error {
+	if err := checkText("log origin", origin, MaxOrigin); err != nil {
+		return err
+	}
+	if strings.ContainsAny(origin, " +") {
+		return fmt.Errorf("log origin %s has a space or a plus", quote(origin))
 	}
 	return nil
 }
@@ -253,7 +290,7 @@ func (e RegisterEvent) check() error {
 	if e.Head == 0 {
 		return errors.New("head is 0, want at least 1")
 	}
-	return errors.Join(checkHex("boot", e.Boot, 16), checkSHA256("config", e.Config), checkSHA256("policy", e.Policy), checkSHA256("roots", e.Roots))
+	return first(checkHex("boot", e.Boot, 16), checkSHA256("config", e.Config), checkSHA256("policy", e.Policy), checkSHA256("roots", e.Roots))
 }
 
 // RegisterDigest writes what is extended for an encoded event into h, which is

@@ -3,8 +3,10 @@
 package verdict
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -81,10 +83,11 @@ type TicketLog struct {
 // says it: an exact name beats a pattern, a longer pattern a shorter one. The
 // empty namespace is that of a pull.
 func (t Ticket) Outcome(namespace string) (outcome Outcome, pattern string) {
-	if namespace != "" {
-		if o, ok := t.Res[namespace]; ok {
-			return o, namespace
-		}
+	if strings.Contains(namespace, "*") {
+		return OutcomeFail, "" // no namespace is named so; it would meet a pattern as an exact name
+	}
+	if o, ok := t.Res[namespace]; ok && namespace != "" {
+		return o, namespace
 	}
 	best := -1
 	outcome = OutcomeFail
@@ -116,7 +119,7 @@ func (t Ticket) check() error {
 	if t.EATProfile != TicketProfile {
 		return fmt.Errorf("eat_profile is %s, want %q", quote(t.EATProfile), TicketProfile)
 	}
-	if err := errors.Join(CheckSPIFFEID(t.Iss), CheckSPIFFEID(t.Aud), CheckRepository(t.Repo), checkSHA256("stmt", t.Stmt), checkSHA256("policy", t.Policy),
+	if err := first(CheckSPIFFEID(t.Iss), CheckSPIFFEID(t.Aud), CheckRepository(t.Repo), checkSHA256("stmt", t.Stmt), checkSHA256("policy", t.Policy),
 		checkText("cluster", t.Cluster, 128), checkHex("jti", t.Jti, 16), checkHex("deny", t.Deny, 32)); err != nil {
 		return err
 	}
@@ -137,10 +140,8 @@ func (t Ticket) check() error {
 	if t.Iat <= 0 || t.Nbf <= 0 || t.Exp <= 0 {
 		return errors.New("iat, nbf or exp is missing")
 	}
-	if t.Code != "" {
-		if err := checkText("code", string(t.Code), 64); err != nil {
-			return err
-		}
+	if err := checkCode(t.Code); err != nil {
+		return err
 	}
 	if len(t.Res) == 0 {
 		return errors.New("res is empty")
@@ -158,11 +159,20 @@ func (t Ticket) check() error {
 			return errors.New("a pass or fail without a core")
 		}
 	case t.Core != "" && t.By != "" && t.Log != nil:
-		if err := errors.Join(checkSHA256("core", t.Core), checkText("by", t.By, 64), checkText("log.origin", t.Log.Origin, MaxOrigin)); err != nil {
+		if err := first(checkSHA256("core", t.Core), checkText("by", t.By, 64), checkOrigin(t.Log.Origin)); err != nil {
 			return err
 		}
 	default:
 		return errors.New("core, by and log are not all there or all absent")
+	}
+	return nil
+}
+
+// checkCode refuses what has not the form of a code: a ticket's ends up in logs
+// and metrics. A newer daemon may have codes that this build has not.
+func checkCode(c Code) error {
+	if len(c) > 64 || strings.Trim(string(c), "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" {
+		return fmt.Errorf("code %s is not of lower-case letters, digits, dots and hyphens", quote(string(c)))
 	}
 	return nil
 }
@@ -176,8 +186,8 @@ func (t Ticket) checkLife() error {
 	if life := t.Exp - t.Iat; life <= 0 || time.Duration(life) > most/time.Second {
 		return fmt.Errorf("it lives %d seconds, want 1 to %d", life, most/time.Second)
 	}
-	if t.Nbf > t.Exp {
-		return errors.New("nbf is after exp")
+	if t.Nbf >= t.Exp {
+		return errors.New("nbf is not before exp")
 	}
 	return nil
 }
@@ -194,7 +204,7 @@ func (t Ticket) hasAuditFail() bool {
 // SignTicket signs t with a ticket key.
 func SignTicket(t Ticket, key *Key) (string, error) {
 	t.EATProfile = TicketProfile
-	if err := errors.Join(t.check(), t.checkLife()); err != nil {
+	if err := first(t.check(), t.checkLife()); err != nil {
 		return "", fmt.Errorf("signing ticket: %w", err)
 	}
 	payload, err := encode(t)
@@ -277,15 +287,17 @@ type TicketCheck struct {
 	// Head is the node's head, HeadSince when the node first held it.
 	Head      CheckedHead
 	HeadSince time.Time
-	// AllowOffline leaves out exp, nbf, lifetime and head, for an image that
-	// this node let through before (design.md §4.4).
+	// AllowOffline leaves out exp and the head, for an image that this node let
+	// through before (design.md §4.4). Whoever sets it bounds the time since the
+	// last fresh status.
 	AllowOffline bool
 }
 
 // CheckTicket decides whether a ticket lets c.Digest through: signature,
 // audience, subject, repository, times, head, deny list, outcome, in this
-// order. On refusal the error is a *[Refusal] of the family ticket. A ticket
-// that lets through with audit-fail or unchecked returns no error: see
+// order. On refusal the error is a *[Refusal] of the family ticket, head.expired
+// where the node's own head has ended, or the daemon's own code. A ticket that
+// lets through with audit-fail or unchecked returns no error: see
 // [Ticket.Outcome].
 func CheckTicket(token string, c TicketCheck) (Ticket, error) {
 	t, issuer, err := OpenTicket(token, c.Issuers)
@@ -335,17 +347,17 @@ func (c TicketCheck) checkSubject(t Ticket, _ Issuer) error {
 	return nil
 }
 
-func (c TicketCheck) checkTimes(t Ticket, _ Issuer) error {
-	if c.AllowOffline {
-		return nil
-	}
+func (c TicketCheck) checkTimes(t Ticket, i Issuer) error {
 	if err := t.checkLife(); err != nil {
 		return Refuse(TicketLifetime, "ticket %s: %w", t.Jti, err)
+	}
+	if t.Exp > i.Statement.NotAfter {
+		return Refuse(TicketLifetime, "ticket %s ends %s, after its issuer statement, %s", t.Jti, unixUTC(t.Exp), unixUTC(i.Statement.NotAfter))
 	}
 	skew := int64(MaxSkew / time.Second)
 	if now := c.At.Unix(); now < t.Nbf-skew || now < t.Iat-skew {
 		return Refuse(TicketNotYetValid, "ticket begins %s, this node's clock says %s", unixUTC(max(t.Nbf, t.Iat)), unixUTC(now))
-	} else if now >= t.Exp {
+	} else if now >= t.Exp && !c.AllowOffline {
 		return Refuse(TicketExpired, "ticket ended %s, this node's clock says %s", unixUTC(t.Exp), unixUTC(now))
 	}
 	return nil
@@ -371,6 +383,9 @@ func (c TicketCheck) checkHead(t Ticket, _ Issuer) error {
 	if c.AllowOffline {
 		return nil
 	}
+	if err := c.Head.CheckAt(c.At); err != nil {
+		return err
+	}
 	switch grace := time.Duration(c.Head.Grace) * time.Second; {
 	case t.Head == c.Head.Counter:
 		return nil
@@ -382,39 +397,63 @@ func (c TicketCheck) checkHead(t Ticket, _ Issuer) error {
 }
 
 func (c TicketCheck) checkDeny(t Ticket, i Issuer) error {
-	deny := c.Head.DenyAt(c.At)
-	switch {
-	case deny.DeniesImage(t.Sub, t.Dig.Index, t.Dig.Manifest, t.Dig.Config, c.Digest):
-		return Refuse(TicketDenied, "owners denied the image %s", c.Digest.Short())
-	case deny.DeniesRepository(t.Repo):
-		return Refuse(TicketDenied, "owners denied the repository %s", quote(t.Repo))
+	active := c.Head.ActiveDocs(c.At)
+	if err := c.checkDenyList(c.Head.DenyFile, t, i); err != nil {
+		return err
 	}
-	for _, issuer := range c.Issuers {
-		_, by := issuer.Statement.Key(t.By, UseVerdict)
-		if issuer.Digest != i.Digest && !by {
-			continue
-		}
-		for _, s := range deny.Statements {
-			if s == issuer.Digest {
-				return Refuse(TicketDenied, "owners denied the issuer statement %s", s.Short())
-			}
-		}
-		for _, m := range deny.Measurements {
-			if m == issuer.Measurement {
-				return Refuse(TicketDenied, "owners denied the measurement of the daemon")
-			}
+	for _, d := range active {
+		if err := c.checkDenyList(d.Entries, t, i); err != nil {
+			return err
 		}
 	}
 	// Who signed the image is not in the ticket. A document that denies signers
-	// counts for tickets whose daemon had it, and withholds all others until
-	// they are renewed.
-	known := c.Head.ActiveDocs(time.Unix(t.Iat, 0))
-	if DenyDigest(known) == t.Deny {
+	// withholds every ticket whose daemon did not have it, until it is renewed.
+	active = slices.DeleteFunc(active, func(d CheckedDeny) bool { return !d.Entries.onlyDaemonKnows() })
+	if len(active) == 0 {
 		return nil
 	}
-	for _, d := range c.Head.ActiveDocs(c.At) {
-		if d.Entries.onlyDaemonKnows() {
+	applied := c.Head.appliedDocs(t)
+	for _, d := range active {
+		if !slices.ContainsFunc(applied, func(a CheckedDeny) bool { return a.Digest == d.Digest }) {
 			return Refuse(TicketDenied, "the ticket was issued without a deny document that names a signer, of owner %s", quote(d.Owner))
+		}
+	}
+	return nil
+}
+
+// checkDenyList applies what a node can see by itself.
+func (c TicketCheck) checkDenyList(deny DenyList, t Ticket, i Issuer) error {
+	switch {
+	case deny.DeniesImage(t.Sub, t.Dig.Index, t.Dig.Manifest, t.Dig.Config):
+		return Refuse(TicketDenied, "owners denied the image %s", t.Sub.Short())
+	case deny.DeniesRepository(t.Repo):
+		return Refuse(TicketDenied, "owners denied the repository %s", quote(t.Repo))
+	case len(deny.Statements)+len(deny.Measurements) == 0:
+		return nil
+	}
+	for _, issuer := range c.Issuers {
+		if _, by := issuer.Statement.Key(t.By, UseVerdict); issuer.Digest != i.Digest && !by {
+			continue
+		}
+		if slices.Contains(deny.Statements, issuer.Digest) {
+			return Refuse(TicketDenied, "owners denied the issuer statement %s", issuer.Digest.Short())
+		}
+		if issuer.Measurement != "" && slices.Contains(deny.Measurements, issuer.Measurement) {
+			return Refuse(TicketDenied, "owners denied the measurement of the daemon")
+		}
+	}
+	return nil
+}
+
+// appliedDocs returns the deny documents that the ticket's deny digest stands
+// for, or none where it stands for something else. Documents accumulate, so that
+// what a daemon had is what there is now without the newest few.
+func (h CheckedHead) appliedDocs(t Ticket) []CheckedDeny {
+	docs := h.ActiveDocs(time.Unix(t.Iat, 0))
+	slices.SortStableFunc(docs, func(a, b CheckedDeny) int { return cmp.Compare(a.Iat, b.Iat) })
+	for n := len(docs); n > 0; n-- {
+		if DenyDigest(docs[:n]) == t.Deny {
+			return docs[:n]
 		}
 	}
 	return nil
