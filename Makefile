@@ -39,7 +39,7 @@ fuzz: ## fuzz every target, FUZZTIME (60s) in all
 	ci/fuzz.sh $(FUZZTIME)
 
 bench: ## measure against the budgets; nothing fails on them
-	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+	$(GO) run ./ci/bench
 
 lint: tools ## vet, golangci-lint, buf lint, formatting, generated code
 	ci/lint.sh
