@@ -192,18 +192,22 @@ func readCheckpoints(dir string) ([][]byte, error) {
 
 // statementOf reads leaf 0 and the statement that it names, unproven.
 func statementOf(dir string, checkpoints [][]byte) (verdict.Leaf, []byte, error) {
-	var size uint64
+	// The size only says under which name the bundle is: any checkpoint that
+	// leads to one will do.
+	err := error(verdict.Refuse(verdict.LogMissing, "opening log shard %s: it has no leaf under a checkpoint", dir))
+	var data []byte
 	for _, signed := range checkpoints {
-		if c, err := proof.ParseSignedInsecure(signed); err == nil {
-			size = max(size, c.Size)
+		c, parseErr := proof.ParseSignedInsecure(signed)
+		if parseErr != nil || c.Size == 0 {
+			continue
 		}
+		if data, err = readEntry(dir, 0, c.Size); err == nil {
+			break
+		}
+		err = verdict.Fail(verdict.LogUnavailable, "reading leaf 0: %w", err)
 	}
-	if size == 0 {
-		return verdict.Leaf{}, nil, verdict.Refuse(verdict.LogMissing, "opening log shard %s: it has no leaf under a checkpoint", dir)
-	}
-	data, err := readEntry(dir, 0, size)
 	if err != nil {
-		return verdict.Leaf{}, nil, verdict.Fail(verdict.LogUnavailable, "reading leaf 0: %w", err)
+		return verdict.Leaf{}, nil, err
 	}
 	leaf, err := verdict.ParseLeaf(data)
 	if err != nil {

@@ -323,7 +323,7 @@ func (s *Shard) Append(ctx context.Context, leaf verdict.Leaf, objects ...Object
 // tells that it is leaf 0.
 func (s *Shard) admit(leaf verdict.Leaf, objects []Object) (first bool, err error) {
 	if _, err := verdict.ParseLeaf(leaf.Encode()); err != nil {
-		return false, verdict.Misused("", "appending leaf: %w", err)
+		return false, verdict.Misused("", "appending leaf: %s", err)
 	}
 	if err := s.fits(leaf, objects); err != nil {
 		return false, err
@@ -370,7 +370,7 @@ func (s *Shard) fits(leaf verdict.Leaf, objects []Object) error {
 	i := slices.IndexFunc(objects, func(o Object) bool { return o.name == want[1] })
 	statement, err := verdict.ParseStatement(objects[i].data)
 	if err != nil {
-		return verdict.Misused("", "appending leaf: %w", err)
+		return verdict.Misused("", "appending leaf: %s", err)
 	}
 	if statement.Log.Origin != s.origin || !slices.Equal(statement.Log.Keys, s.keys) || statement.Boot != s.config.Boot {
 		return verdict.Misused("make the statement from Shard.Log", "appending leaf: the statement is about another shard or boot")

@@ -160,10 +160,12 @@ func (s *Shard) settle() error {
 		return err
 	}
 	s.maybe = nil
-	// No batch is in flight, so what looks temporary below tile is; the
-	// publisher writes elsewhere.
-	if err := cleanShard(filepath.Join(s.dir, "tile")); err != nil {
-		return verdict.Fail(verdict.LogUnavailable, "removing temporary files: %w", err)
+	// No batch is in flight, so what looks temporary there is. Only tessera's
+	// garbage collector may be writing its own state, and tries again.
+	for _, name := range []string{"tile", ".state"} {
+		if err := cleanShard(filepath.Join(s.dir, name)); err != nil {
+			return verdict.Fail(verdict.LogUnavailable, "removing temporary files: %w", err)
+		}
 	}
 	return nil
 }

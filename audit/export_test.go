@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"log/slog"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/assayd/assay/audit/proof"
+)
+
+// TestingGuard is the guard of a log without a disk.
+type TestingGuard struct{ g *guard }
+
+// NewTestingGuard makes a guard that has committed leaves.
+func NewTestingGuard(logger *slog.Logger, origin string, leaves ...tlog.Hash) (*TestingGuard, []string, error) {
+	signers, keys, err := newSigners(origin, proof.Ed25519Validated())
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &TestingGuard{&guard{origin: origin, signers: signers, logger: logger}}
+	return t, keys, t.g.commit(leaves, false)
+}
+
+// Publish asks for signatures as tessera does.
+func (t *TestingGuard) Publish(c proof.Checkpoint) ([]byte, error) { return t.PublishText(c.Text()) }
+
+// PublishText is Publish with any text.
+func (t *TestingGuard) PublishText(text string) ([]byte, error) {
+	first, others := t.g.publisher()
+	return note.Sign(&note.Note{Text: text}, append([]note.Signer{first}, others...)...)
+}
+
+// Begin, Commit, Settle, Latest and Refused are the guard's.
+func (t *TestingGuard) Begin(leaves ...tlog.Hash) error { return t.g.begin(leaves) }
+
+func (t *TestingGuard) Commit(unsure bool, leaves ...tlog.Hash) error {
+	return t.g.commit(leaves, unsure)
+}
+
+func (t *TestingGuard) Settle(c proof.Checkpoint, maybe ...tlog.Hash) error {
+	return t.g.settle(c.Size, c.Root, maybe)
+}
+
+func (t *TestingGuard) Latest() (proof.Checkpoint, []byte, error) { return t.g.latest() }
+
+func (t *TestingGuard) Refused() error { _, err := t.g.health(); return err }
+
+// Names of files, for tests.
+var (
+	TestingOrphan     = orphan
+	TestingTileNumber = tileNumber
+)
