@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// Sizes and lifetimes of the cache. It is in memory only.
+const (
+	// DefaultCacheSize is how many verdicts are kept; four times as many facts.
+	DefaultCacheSize = 4096
+	// PositiveTTL is how long a pass is kept at most, unless NotAfter is
+	// before. Policy, roots and deny list are in its key, so that it need not
+	// be short.
+	PositiveTTL = time.Hour
+	// NegativeTTL is how long anything else is kept: a signature may appear
+	// at any time.
+	NegativeTTL = 10 * time.Second
+	// maxKeptEvidence bounds the bytes of one image's candidates that are
+	// kept; maxKeptImages how many images.
+	maxKeptEvidence = 64 << 10
+	maxKeptImages   = 512
+	// flightTimeout bounds a verification, whoever waits for it.
+	flightTimeout = 30 * time.Second
+)
+
+// A shared is what verifiers with different policies, roots and deny lists
+// have in common.
+type shared struct {
+	// facts is layer 1: what signatures show, by content digests.
+	facts *lru.TwoQueueCache[factKey, factEntry]
+	// images keeps what was found about an image, so that a new policy or deny
+	// list is applied without asking the registry. Only a pass may come of it:
+	// anything else looks again.
+	images *lru.TwoQueueCache[string, *evidence]
+	// verdicts is layer 2.
+	verdicts *lru.TwoQueueCache[string, verdictEntry]
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool
+	flights map[string]*flight
+	wg      sync.WaitGroup // the flights
+}
+
+type factKey struct{ candidate, roots, material string }
+
+// A factEntry is a fact, or the refusal that is as much a matter of the bytes.
+type factEntry struct {
+	fact   *fact
+	refuse *stageError
+}
+
+// A verdictEntry counts from the time of its decision until until: a clock
+// that went back asks anew.
+type verdictEntry struct {
+	result    *Result
+	at, until time.Time
+}
+
+// A flight is one verification that several callers may wait for.
+type flight struct {
+	done   chan struct{}
+	result *Result
+	err    error
+}
+
+func newShared(size int) (*shared, error) {
+	if size == 0 {
+		size = DefaultCacheSize
+	}
+	if size < 0 {
+		return nil, verdict.Misused("", "reading cache size: %d is negative", size)
+	}
+	facts, err := lru.New2Q[factKey, factEntry](4 * size)
+	if err != nil {
+		return nil, fmt.Errorf("making cache: %w", err)
+	}
+	verdicts, err := lru.New2Q[string, verdictEntry](size)
+	if err != nil {
+		return nil, fmt.Errorf("making cache: %w", err)
+	}
+	images, err := lru.New2Q[string, *evidence](min(size, maxKeptImages))
+	if err != nil {
+		return nil, fmt.Errorf("making cache: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &shared{facts: facts, verdicts: verdicts, images: images, ctx: ctx, cancel: cancel, flights: make(map[string]*flight)}, nil
+}
+
+// fly runs do once for all callers of key that come while it runs. Its context
+// is nobody's: the first caller may leave, and the others still get an answer.
+func (s *shared) fly(ctx context.Context, key string, do func(context.Context) (*Result, error)) (*Result, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, verdict.Fail(verdict.Internal, "verifying: the verifier is closed")
+	}
+	f := s.flights[key]
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		s.flights[key] = f
+		s.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, flightTimeout)
+			defer cancel()
+			defer func() {
+				// A library that panics on hostile input decides nothing.
+				if p := recover(); p != nil {
+					f.result, f.err = nil, verdict.Fail(verdict.Internal, "verifying: recovered from a panic: %v", p)
+				}
+				s.mu.Lock()
+				delete(s.flights, key)
+				s.mu.Unlock()
+				close(f.done)
+			}()
+			f.result, f.err = do(ctx)
+		})
+	}
+	s.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.result, f.err
+	case <-ctx.Done():
+		return nil, verdict.Fail(verdict.RegistryTimeout, "verifying: the caller's time is over, and the answer is not there yet: %w", context.Cause(ctx))
+	}
+}
+
+// close ends the flights and waits for them.
+func (s *shared) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	s.wg.Wait()
+}
+
+// keep stores a verdict. What is not a decision is not kept.
+func (s *shared) keep(key string, r *Result) {
+	if !r.Decided {
+		return
+	}
+	ttl := NegativeTTL
+	if r.Passed {
+		ttl = PositiveTTL
+	}
+	until := r.At.Add(ttl)
+	if !r.NotAfter.IsZero() && r.NotAfter.Before(until) {
+		until = r.NotAfter
+	}
+	s.verdicts.Add(key, verdictEntry{result: r, at: r.At, until: until})
+}
+
+func (s *shared) verdict(key string, at time.Time) (*Result, bool) {
+	e, ok := s.verdicts.Get(key)
+	if !ok || at.Before(e.at) || !at.Before(e.until) {
+		return nil, false
+	}
+	return e.result, true
+}
+
+// keepEvidence stores what was found, unless it is large.
+func (s *shared) keepEvidence(key string, ev *evidence) {
+	n := 0
+	for _, c := range ev.candidates {
+		n += len(c.payload) + len(c.data)
+		for _, v := range c.annotations {
+			n += len(v)
+		}
+	}
+	if n <= maxKeptEvidence {
+		s.images.Add(key, ev)
+	}
+}

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"sync"
+
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// Annotations of a layer in a cosign .sig manifest.
+const (
+	annSignature   = "dev.cosignproject.cosign/signature"
+	annCertificate = "dev.sigstore.cosign/certificate"
+	annBundle      = "dev.sigstore.cosign/bundle"
+	annTimestamp   = "dev.sigstore.cosign/rfc3161timestamp"
+)
+
+// Limits of one candidate.
+const (
+	maxLogEntries  = 32
+	maxTimestamps  = 32
+	maxCertificate = 64 << 10
+)
+
+// A family is what kind of thing a candidate is.
+type family int
+
+const (
+	// familyOther is something that we do not read: a notation signature, an
+	// SBOM. That it is there tells "nothing at all" from "nothing of this kind".
+	familyOther family = iota
+	familyLegacy
+	familyBundle
+)
+
+// A candidate is one thing that may be the signature or attestation that a
+// demand asks for. It may be used concurrently.
+type candidate struct {
+	name   string // for people
+	family family
+	// digest names all bytes that its verification looks at.
+	digest verdict.Digest
+	inputs []Input
+	// err is why it could not be read.
+	err error
+
+	payload     []byte            // legacy: the signed bytes
+	annotations map[string]string // legacy
+	data        []byte            // bundle
+
+	once     sync.Once
+	entity   *entity
+	parseErr error
+}
+
+func newBundleCandidate(name string, data []byte) *candidate {
+	d := verdict.SHA256(data)
+	return &candidate{name: name, family: familyBundle, digest: d, data: data, inputs: []Input{{Digest: d, URI: name, MediaType: "application/vnd.dev.sigstore.bundle+json"}}}
+}
+
+func newLegacyCandidate(name string, layer Descriptor, payload []byte) *candidate {
+	c := &candidate{name: name, family: familyLegacy, payload: payload, annotations: layer.Annotations,
+		inputs: []Input{{Digest: layer.Digest, URI: name, MediaType: layer.MediaType}}}
+	if layer.MediaType != typeSimpleSigning {
+		c.family = familyOther
+	}
+	h := sha256.New()
+	put := func(s string) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	put(string(verdict.SHA256(payload)))
+	for _, k := range []string{annSignature, annCertificate, annBundle, annTimestamp} {
+		v, ok := layer.Annotations[k]
+		if ok { // an empty annotation is not an absent one
+			put(k)
+		}
+		put(v)
+	}
+	c.digest = verdict.DigestFromBytes([sha256.Size]byte(h.Sum(nil)))
+	return c
+}
+
+// parse reads the candidate once.
+func (c *candidate) parse() (*entity, error) {
+	c.once.Do(func() {
+		switch {
+		case c.err != nil:
+			c.parseErr = c.err
+		case c.family == familyLegacy:
+			c.entity, c.parseErr = parseLegacy(c.payload, c.annotations)
+		default:
+			c.entity, c.parseErr = parseBundle(c.data)
+		}
+	})
+	return c.entity, c.parseErr
+}
+
+// An entity is a candidate that was parsed and not verified. It is what
+// sigstore-go's steps take; log entries and the certificate are parsed once,
+// where the library's own entity parses them anew in each step.
+type entity struct {
+	leaf *x509.Certificate // nil: signed by a bare key
+	hint string            // what a bundle calls that key
+	sig  []byte
+	// message is what sig is over. It is nil for a message signature, of which
+	// only the digest is known.
+	message       []byte
+	messageDigest []byte
+	claims        *claims
+	content       verify.SignatureContent
+	entries       []*tlog.Entry
+	timestamps    [][]byte
+	// key stands for the bare key while one is tried.
+	key verify.VerificationContent
+}
+
+// withKey returns e as signed by the key that content stands for.
+func (e *entity) withKey(content verify.VerificationContent) *entity {
+	c := *e
+	c.leaf, c.key = nil, content
+	return &c
+}
+
+// The methods of sigstore-go's verify.SignedEntity.
+
+func (e *entity) HasInclusionPromise() bool {
+	for _, t := range e.entries {
+		if t.HasInclusionPromise() {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *entity) HasInclusionProof() bool {
+	for _, t := range e.entries {
+		if t.HasInclusionProof() {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *entity) SignatureContent() (verify.SignatureContent, error) { return e.content, nil }
+func (e *entity) Timestamps() ([][]byte, error)                      { return e.timestamps, nil }
+func (e *entity) TlogEntries() ([]*tlog.Entry, error)                { return e.entries, nil }
+func (e *entity) Version() (string, error)                           { return "", nil }
+
+func (e *entity) VerificationContent() (verify.VerificationContent, error) {
+	if e.leaf != nil {
+		return bundle.NewCertificate(e.leaf), nil
+	}
+	if e.key != nil {
+		return e.key, nil
+	}
+	return nil, errors.New("there is neither certificate nor key")
+}
+
+// parseLegacy reads one layer of a cosign .sig manifest.
+func parseLegacy(payload []byte, ann map[string]string) (*entity, error) {
+	malformed := func(format string, args ...any) (*entity, error) {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading .sig layer: "+format, args...)
+	}
+	for k, v := range ann {
+		if len(v) > maxAnnotationBytes {
+			return malformed("annotation %q has %d bytes, want at most %d", clipQuote(k), len(v), maxAnnotationBytes)
+		}
+	}
+	e := &entity{message: payload}
+	var err error
+	if e.sig, err = base64.StdEncoding.Strict().DecodeString(ann[annSignature]); err != nil || len(e.sig) == 0 {
+		return malformed("annotation %s is no signature in base64", annSignature)
+	}
+	if text, ok := ann[annCertificate]; ok {
+		block, rest := pem.Decode([]byte(text))
+		if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) != 0 {
+			return malformed("annotation %s is not one PEM certificate", annCertificate)
+		}
+		if e.leaf, err = parseLeaf(block.Bytes); err != nil {
+			return nil, err
+		}
+	}
+	if text, ok := ann[annBundle]; ok {
+		entry, err := parseSETBundle([]byte(text))
+		if err != nil {
+			return nil, err
+		}
+		e.entries = []*tlog.Entry{entry}
+	}
+	if text, ok := ann[annTimestamp]; ok {
+		obj, err := parseObject([]byte(text), maxManifestValues)
+		var token []byte
+		if err == nil {
+			err = obj.optional("SignedRFC3161Timestamp", &token)
+		}
+		if err != nil || len(token) == 0 {
+			return malformed("annotation %s is no timestamp", annTimestamp)
+		}
+		e.timestamps = [][]byte{token}
+	}
+	if e.claims, err = parseSimpleSigning(payload); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(payload)
+	e.content = bundle.NewMessageSignature(sum[:], protocommon.HashAlgorithm_SHA2_256.String(), e.sig)
+	return e, nil
+}
+
+// parseLeaf parses a signing certificate. Fulcio marks a name of a kind that
+// crypto/x509 does not know as critical; readSAN reads it, so that it is not
+// unhandled.
+func parseLeaf(der []byte) (*x509.Certificate, error) {
+	if len(der) > maxCertificate {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading certificate: %d bytes, want at most %d", len(der), maxCertificate)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading certificate: %w", err)
+	}
+	kept := leaf.UnhandledCriticalExtensions[:0]
+	for _, id := range leaf.UnhandledCriticalExtensions {
+		if !id.Equal(oidSAN) {
+			kept = append(kept, id)
+		}
+	}
+	leaf.UnhandledCriticalExtensions = kept
+	return leaf, nil
+}
+
+// parseSETBundle reads cosign's annotation with an entry and its signed entry
+// timestamp.
+func parseSETBundle(data []byte) (*tlog.Entry, error) {
+	malformed := func(format string, args ...any) (*tlog.Entry, error) {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading annotation %s: "+format, append([]any{annBundle}, args...)...)
+	}
+	obj, err := parseObject(data, maxManifestValues)
+	if err != nil {
+		return malformed("%w", err)
+	}
+	pl, err := obj.object("Payload")
+	if err != nil {
+		return malformed("%w", err)
+	}
+	var (
+		set, body   []byte
+		logID       string
+		time, index int64
+	)
+	if err := errors.Join(obj.optional("SignedEntryTimestamp", &set), pl.optional("body", &body), pl.optional("integratedTime", &time), pl.optional("logIndex", &index), pl.optional("logID", &logID)); err != nil {
+		return malformed("%w", err)
+	}
+	id, err := hex.DecodeString(logID)
+	if err != nil || len(id) == 0 || len(set) == 0 || len(body) == 0 || time <= 0 || index < 0 {
+		return malformed("a member is missing or out of range")
+	}
+	kind, version, err := entryKind(body)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := tlog.ParseTransparencyLogEntry(&protorekor.TransparencyLogEntry{
+		LogIndex:          index,
+		LogId:             &protocommon.LogId{KeyId: id},
+		KindVersion:       &protorekor.KindVersion{Kind: kind, Version: version},
+		IntegratedTime:    time,
+		InclusionPromise:  &protorekor.InclusionPromise{SignedEntryTimestamp: set},
+		CanonicalizedBody: body,
+	})
+	if err != nil {
+		return malformed("%w", err)
+	}
+	return entry, nil
+}
+
+// entryKind reads the kind of a log entry out of its body, and refuses those
+// that are not read here.
+func entryKind(body []byte) (kind, version string, err error) {
+	obj, err := parseObject(body, maxManifestValues)
+	if err == nil {
+		err = errors.Join(obj.optional("kind", &kind), obj.optional("apiVersion", &version))
+	}
+	if err != nil {
+		return "", "", verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
+	}
+	switch kind + " " + version {
+	case "hashedrekord 0.0.1", "dsse 0.0.1", "intoto 0.0.2", "hashedrekord 0.0.2":
+		return kind, version, nil
+	}
+	return "", "", verdict.Refuse(verdict.InputUnsupported, "reading log entry: kind %q version %q is not supported", clipQuote(kind), clipQuote(version))
+}
+
+// parseBundle reads a sigstore bundle.
+func parseBundle(data []byte) (*entity, error) {
+	malformed := func(format string, args ...any) (*entity, error) {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading bundle: "+format, args...)
+	}
+	pb := new(protobundle.Bundle)
+	if err := protojson.Unmarshal(data, pb); err != nil {
+		// A member that this version of the format does not have is a newer
+		// bundle, not a broken one.
+		if json.Valid(data) && (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, new(protobundle.Bundle)) == nil {
+			return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: it has members that are not known: %w", err)
+		}
+		return malformed("%w", err)
+	}
+	payload := pb.GetDsseEnvelope().GetPayload()
+	if n := len(data) - base64.StdEncoding.EncodedLen(len(payload)); n > MaxBundleBytes || len(payload) > MaxPayloadBytes {
+		return nil, verdict.Fail(verdict.InputLimit, "reading bundle: %d bytes and a payload of %d, want at most %d and %d", n, len(payload), MaxBundleBytes, MaxPayloadBytes)
+	}
+	material := pb.GetVerificationMaterial()
+	if len(material.GetTlogEntries()) > maxLogEntries || len(material.GetTimestampVerificationData().GetRfc3161Timestamps()) > maxTimestamps {
+		return malformed("more than %d log entries or %d timestamps", maxLogEntries, maxTimestamps)
+	}
+	for _, t := range material.GetTlogEntries() {
+		if _, _, err := entryKind(t.GetCanonicalizedBody()); err != nil {
+			return nil, err
+		}
+	}
+	b, err := bundle.NewBundle(pb)
+	if errors.Is(err, bundle.ErrUnsupportedMediaType) {
+		return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: media type %q is not supported", clipQuote(pb.GetMediaType()))
+	}
+	if err != nil {
+		return malformed("%w", err)
+	}
+	e := &entity{}
+	if e.entries, err = b.TlogEntries(); err != nil {
+		return malformed("%w", err)
+	}
+	if e.timestamps, err = b.Timestamps(); err != nil {
+		return malformed("%w", err)
+	}
+	switch m := material.GetContent().(type) {
+	case *protobundle.VerificationMaterial_PublicKey:
+		e.hint = m.PublicKey.GetHint()
+	case *protobundle.VerificationMaterial_Certificate:
+		e.leaf, err = parseLeaf(m.Certificate.GetRawBytes())
+	case *protobundle.VerificationMaterial_X509CertificateChain:
+		if len(m.X509CertificateChain.GetCertificates()) == 0 {
+			return malformed("the certificate chain is empty")
+		}
+		// Only the leaf is taken: issuers come from the trust roots.
+		e.leaf, err = parseLeaf(m.X509CertificateChain.GetCertificates()[0].GetRawBytes())
+	default:
+		return malformed("there is neither certificate nor key")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if e.content, err = b.SignatureContent(); err != nil {
+		return malformed("%w", err)
+	}
+	if env := pb.GetDsseEnvelope(); env != nil {
+		err = e.readEnvelope(env)
+	} else {
+		err = e.readMessage(pb.GetMessageSignature())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *entity) readEnvelope(env *protodsse.Envelope) error {
+	// "A DSSE envelope in a bundle MUST have exactly one signature", and an
+	// empty one is none.
+	if len(env.GetSignatures()) != 1 || len(env.GetSignatures()[0].GetSig()) == 0 {
+		return verdict.Refuse(verdict.InputMalformed, "reading bundle: the envelope has not exactly one signature")
+	}
+	c, err := parseStatement(env.GetPayloadType(), env.GetPayload())
+	if err != nil {
+		return err
+	}
+	e.claims = c
+	e.sig = env.GetSignatures()[0].GetSig()
+	e.message = verdict.PAE(env.GetPayloadType(), env.GetPayload())
+	return nil
+}
+
+func (e *entity) readMessage(m *protocommon.MessageSignature) error {
+	d := m.GetMessageDigest()
+	if len(m.GetSignature()) == 0 {
+		return verdict.Refuse(verdict.InputMalformed, "reading bundle: the signature is empty")
+	}
+	if d.GetAlgorithm() != protocommon.HashAlgorithm_SHA2_256 || len(d.GetDigest()) != sha256.Size {
+		return verdict.Refuse(verdict.SubjectAlgorithm, "reading bundle: the message digest is not SHA-256")
+	}
+	e.sig, e.messageDigest = m.GetSignature(), d.GetDigest()
+	e.claims = &claims{subjects: []map[string]string{{"sha256": hex.EncodeToString(d.GetDigest())}}}
+	return nil
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"crypto/sha256"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier"
+)
+
+// TestRealImages: every case of the kinds that this package reads gives its
+// expected result, with the demands that the command line would make.
+func TestRealImages(t *testing.T) {
+	ran := 0
+	for _, c := range sharedCases(t, "cosign-legacy-keyless", "cosign-legacy-keyed", "cosign-legacy-keyed-rekor", "bundle-v0.1-keyless", "bundle-v0.2-keyless", "bundle-v0.3-keyless") {
+		t.Run(c.Name, func(t *testing.T) {
+			ran++
+			o := c.demand(t)
+			o.RequireLog = c.Kind != "cosign-legacy-keyed"
+			provenance := c.Kind == "bundle-v0.1-keyless" || c.Kind == "bundle-v0.2-keyless"
+			src := c.source(t)
+			if provenance {
+				v := newVerifier(t, verifier.Config{Policy: oneOff(t, o), Roots: c.roots(t), Source: src})
+				if ok, code, _ := verify(t.Context(), t, v, c.image(), now); ok || code != verdict.SigNoneOfKind {
+					t.Errorf("without --attestation: passed %v with %q, want %q", ok, code, verdict.SigNoneOfKind)
+				}
+				o.Attestation = verifier.ClassProvenance
+			}
+			v := newVerifier(t, verifier.Config{Policy: oneOff(t, o), Roots: c.roots(t), Source: src})
+			ok, code, res := verify(t.Context(), t, v, c.image(), now)
+			if want := c.Expect == "accept"; ok != want {
+				t.Fatalf("passed %v with %q, want %v", ok, code, want)
+			}
+			if !ok {
+				t.Logf("refused: %+v", res.Reasons)
+				return
+			}
+			if len(res.Identities) == 0 || len(res.Inputs) == 0 {
+				t.Errorf("identities %v and inputs %v, want some", res.Identities, res.Inputs)
+			}
+			// The same signatures say nothing about another image.
+			other := c.image()
+			other.Digest = verdict.SHA256([]byte("another image"))
+			if _, isBundle := src.(*verifier.Bundle); isBundle {
+				if ok, code, _ := verify(t.Context(), t, v, other, now); ok || code != verdict.SubjectMismatch {
+					t.Errorf("for another digest: passed %v with %q, want %q", ok, code, verdict.SubjectMismatch)
+				}
+			}
+		})
+	}
+	t.Logf("%d real images ran", ran)
+}
+
+// TestRealKeyedWithoutLog: with a key alone no log entry is demanded.
+func TestRealKeyedWithoutLog(t *testing.T) {
+	for _, c := range sharedCases(t, "cosign-legacy-keyed-rekor", "cosign-legacy-keyed") {
+		t.Run(c.Name, func(t *testing.T) {
+			for _, roots := range []*verifier.Roots{c.roots(t), nil} {
+				v := newVerifier(t, verifier.Config{Policy: oneOff(t, c.demand(t)), Roots: roots, Source: c.source(t)})
+				if ok, code, _ := verify(t.Context(), t, v, c.image(), now); ok != (c.Expect == "accept") {
+					t.Errorf("passed %v with %q, want %s", ok, code, c.Expect)
+				}
+			}
+		})
+	}
+}
+
+// TestRealOtherRoots: what one instance signed is nothing to another one.
+func TestRealOtherRoots(t *testing.T) {
+	staging := loadRoots(t, sharedFile(t, "testdata", "roots", "staging", "trusted_root.json"))
+	for _, c := range sharedCases(t, "cosign-legacy-keyless", "bundle-v0.3-keyless") {
+		t.Run(c.Name, func(t *testing.T) {
+			v := newVerifier(t, verifier.Config{Policy: oneOff(t, c.demand(t)), Roots: staging, Source: c.source(t)})
+			if ok, code, _ := verify(t.Context(), t, v, c.image(), now); ok || code != verdict.LogMissing {
+				t.Errorf("passed %v with %q, want %q", ok, code, verdict.LogMissing)
+			}
+		})
+	}
+}
+
+// TestRealOtherKinds: what is there and not read here is not taken for nothing.
+func TestRealOtherKinds(t *testing.T) {
+	want := map[string]verdict.Code{
+		"unsigned":                          verdict.SigNone,
+		"notation-jws":                      verdict.SigNoneOfKind,
+		"cosign-legacy-attestation-keyless": verdict.SigNoneOfKind,
+	}
+	for _, c := range sharedCases(t, "unsigned", "notation-jws", "cosign-legacy-attestation-keyless") {
+		if !strings.HasPrefix(c.Path, "images/") {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			o := verifier.OneOff{Identity: "somebody", Issuer: "https://issuer.example"}
+			roots := loadRoots(t, sharedFile(t, "testdata", "roots", "public-good", "trusted_root.json"))
+			if c.Kind == "cosign-legacy-attestation-keyless" {
+				o.Attestation = verifier.ClassProvenance
+				want[c.Kind] = verdict.InputUnsupported
+			}
+			v := newVerifier(t, verifier.Config{Policy: oneOff(t, o), Roots: roots, Source: c.source(t)})
+			ok, code, _ := verify(t.Context(), t, v, c.image(), now)
+			if ok || code != want[c.Kind] {
+				t.Errorf("passed %v with %q, want %q", ok, code, want[c.Kind])
+			}
+		})
+	}
+}
+
+// conformanceSkips are vectors that ask for something else than an image's
+// verification does.
+var conformanceSkips = map[string]string{}
+
+// TestConformanceVectors runs sigstore-conformance's bundles. An artifact is
+// an image here as far as its digest goes; a DSSE bundle is asked for by its
+// predicate type.
+func TestConformanceVectors(t *testing.T) {
+	dir := sharedFile(t, "conformance", "vectors")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, e := range entries {
+		t.Run(e.Name(), func(t *testing.T) {
+			if why := conformanceSkips[e.Name()]; why != "" {
+				t.Skip(why)
+			}
+			ran++
+			file := func(name string) string {
+				if p := filepath.Join(dir, e.Name(), name); exists(p) {
+					return p
+				}
+				return sharedFile(t, "conformance", "default", name)
+			}
+			o := verifier.OneOff{}
+			if p := filepath.Join(dir, e.Name(), "key.pub"); exists(p) {
+				o.Keys = [][]byte{readFile(t, p)}
+				o.RequireLog = strings.Contains(e.Name(), "trusted-root")
+			} else {
+				o.Identity = strings.TrimSpace(string(readFile(t, file("identity"))))
+				o.Issuer = strings.TrimSpace(string(readFile(t, file("issuer"))))
+			}
+			want := !strings.HasSuffix(e.Name(), "_fail")
+			sum := sha256.Sum256(readFile(t, file("artifact")))
+			img := verifier.Image{Digest: verdict.DigestFromBytes(sum)}
+			bundle := readFile(t, filepath.Join(dir, e.Name(), "bundle.sigstore.json"))
+			roots, err := verifier.LoadRoots(file("trusted_root.json"))
+			if err == nil {
+				_, err = o.Policy()
+			}
+			if err != nil { // trust material that cannot be read refuses as well
+				if want {
+					t.Fatal(err)
+				}
+				return
+			}
+			for _, predicate := range []string{"", "https://slsa.dev/provenance/v1", "https://cosign.sigstore.dev/attestation/v1", "https://in-toto.io/attestation/release/v0.1", "https://slsa.dev/provenance/v0.2"} {
+				o.Attestation = predicate
+				v := newVerifier(t, verifier.Config{Policy: oneOff(t, o), Roots: roots, Source: verifier.ParseBundle(e.Name(), bundle)})
+				ok, code, res := verify(t.Context(), t, v, img, now)
+				if code == verdict.SigNoneOfKind {
+					continue
+				}
+				if ok != want {
+					t.Errorf("passed %v with %q, want %v: %v", ok, code, want, res)
+				}
+				t.Logf("passed %v, %q", ok, code)
+				return
+			}
+			if want {
+				t.Error("its kind was not found")
+			}
+		})
+	}
+	t.Logf("%d vectors ran", ran)
+}

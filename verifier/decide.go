@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// A decision is one evaluation of the matching rules over candidates as they
+// are found. It belongs to one goroutine.
+type decision struct {
+	v       *Verifier
+	rules   []*compiledRule
+	at      time.Time
+	digests map[string]string
+
+	demands []*demandState
+	seen    int // candidates that were looked at
+}
+
+// A demandState is how far one demand of one rule is met.
+type demandState struct {
+	demand
+	rule  *compiledRule
+	met   bool
+	kinds int // candidates of the demanded kind, or unreadable
+	// accepted are the signatures that count, rejected why others do not.
+	accepted []accepted
+	rejected []rejected
+}
+
+type accepted struct {
+	authority *authority
+	fact      *fact
+	candidate *candidate
+}
+
+type rejected struct {
+	stage     stage
+	reason    verdict.Reason
+	authority string
+	candidate string
+}
+
+func (v *Verifier) newDecision(rules []*compiledRule, at time.Time, digests map[string]string) *decision {
+	d := &decision{v: v, rules: rules, at: at, digests: digests}
+	for _, r := range rules {
+		if r.Mode == ModeOff {
+			continue
+		}
+		for _, dm := range r.demands {
+			d.demands = append(d.demands, &demandState{demand: dm, rule: r})
+		}
+	}
+	return d
+}
+
+// enough looks at the candidates that it has not seen, and says whether every
+// demand is met.
+func (d *decision) enough(candidates []*candidate) bool {
+	for ; d.seen < len(candidates); d.seen++ {
+		if d.allMet() {
+			break
+		}
+		d.look(candidates[d.seen])
+	}
+	return d.allMet()
+}
+
+func (d *decision) allMet() bool {
+	return !slices.ContainsFunc(d.demands, func(s *demandState) bool { return !s.met })
+}
+
+func (d *decision) look(c *candidate) {
+	if c.family == familyOther {
+		return
+	}
+	e, err := c.parse()
+	for _, s := range d.demands {
+		if s.met {
+			continue
+		}
+		if err != nil {
+			s.kinds++
+			s.reject(stageRead, err, "", c)
+			continue
+		}
+		if s.what == "" && !e.claims.isSignature() || s.what != "" && !slices.Contains(s.predicates, e.claims.predicate) {
+			continue
+		}
+		s.kinds++
+		for _, a := range s.authorities {
+			f, serr := d.check(c, a)
+			if serr != nil {
+				s.reject(serr.stage, serr.err, a.name, c)
+				continue
+			}
+			s.accepted = append(s.accepted, accepted{a, f, c})
+		}
+		s.met = s.distinct() >= s.require
+	}
+}
+
+func (s *demandState) reject(at stage, err error, authority string, c *candidate) {
+	r := verdict.ReasonOf(err)
+	r.Authority = authority
+	s.rejected = append(s.rejected, rejected{at, r, authority, c.name})
+}
+
+// check says whether candidate c is a's signature of the image. What the
+// signature shows comes from the cache; what is made of it never does.
+func (d *decision) check(c *candidate, a *authority) (*fact, *stageError) {
+	f, serr := d.v.fact(c, a)
+	if serr != nil {
+		return nil, serr
+	}
+	if err := f.claims.about(d.digests); err != nil {
+		return nil, &stageError{stageSubject, err}
+	}
+	if a.Key != nil {
+		if err := a.inWindow(f.times, d.at); err != nil {
+			return nil, &stageError{stageIdentity, err}
+		}
+	} else if err := a.matches(f.signer); err != nil {
+		return nil, &stageError{stageIdentity, err}
+	}
+	if err := d.v.denied(f); err != nil {
+		return nil, &stageError{stageRevoked, err}
+	}
+	return f, nil
+}
+
+// inWindow compares a key's window with every proven time of signing, and with
+// the time of the decision where none is proven.
+func (a *authority) inWindow(times []time.Time, at time.Time) error {
+	what := "it was signed at"
+	if len(times) == 0 {
+		times, what = []time.Time{at}, "nothing proves when it was signed, and now is"
+	}
+	for _, t := range times {
+		if t.Before(a.Key.NotBefore) || !a.Key.NotAfter.IsZero() && t.After(a.Key.NotAfter) {
+			return verdict.Refuse(verdict.KeyWindow, "comparing key window: %s %s, want %s to %s", what, t.UTC().Format(time.RFC3339), window(a.Key.NotBefore), window(a.Key.NotAfter))
+		}
+	}
+	return nil
+}
+
+func window(t time.Time) string {
+	if t.IsZero() {
+		return "any time"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// denied applies the owners' deny list to a fact. Deny beats allow.
+func (v *Verifier) denied(f *fact) error {
+	s := f.signer
+	switch {
+	case s.certificate != "" && v.deny.DeniesIdentity(s.issuer, s.san):
+		return verdict.Refuse(verdict.RevokedIdentity, "applying deny list: owners denied the identity %q of %q", s.san, s.issuer)
+	case v.deny.DeniesKey(s.key):
+		return verdict.Refuse(verdict.RevokedKey, "applying deny list: owners denied the key %s", s.key)
+	case s.certificate != "" && v.deny.DeniesCertificate(s.certificate):
+		return verdict.Refuse(verdict.RevokedCertificate, "applying deny list: owners denied the certificate %s", s.certificate)
+	}
+	for _, l := range f.logs {
+		if v.deny.DeniesLogEntry(l.logID, l.index) {
+			return verdict.Refuse(verdict.RevokedLogEntry, "applying deny list: owners denied log entry %s", l)
+		}
+	}
+	return nil
+}
+
+// distinct is how many distinct signers of distinct authorities there are: a
+// maximum matching, since one identity may satisfy two patterns and one
+// authority may have several signers.
+func (s *demandState) distinct() int {
+	edges := make(map[*authority][]string)
+	for _, a := range s.accepted {
+		if id := a.fact.signer.id(); !slices.Contains(edges[a.authority], id) {
+			edges[a.authority] = append(edges[a.authority], id)
+		}
+	}
+	taken := make(map[string]*authority) // by signer
+	var assign func(a *authority, tried map[string]bool) bool
+	assign = func(a *authority, tried map[string]bool) bool {
+		for _, id := range edges[a] {
+			if tried[id] {
+				continue
+			}
+			tried[id] = true
+			if taken[id] == nil || assign(taken[id], tried) {
+				taken[id] = a
+				return true
+			}
+		}
+		return false
+	}
+	n := 0
+	for _, a := range s.authorities {
+		if assign(a, make(map[string]bool)) {
+			n++
+		}
+	}
+	return n
+}
+
+// reasons says why the demand is not met, closest first.
+func (s *demandState) reasons(candidates int) []verdict.Reason {
+	byStage := slices.Clone(s.rejected)
+	slices.SortStableFunc(byStage, func(a, b rejected) int { return cmp.Compare(b.stage, a.stage) })
+	var out []verdict.Reason
+	switch {
+	case candidates == 0:
+		return []verdict.Reason{{Code: verdict.SigNone, Text: "looking for signatures: there is none of any kind"}}
+	case s.kinds == 0:
+		return []verdict.Reason{{Code: verdict.SigNoneOfKind, Text: fmt.Sprintf("looking for signatures: none of %d candidates is %s", candidates, s.kindName())}}
+	case s.require > 1 && len(s.accepted) > 0:
+		out = append(out, verdict.Reason{Code: verdict.SigCount, Text: s.countText()})
+	}
+	for _, r := range byStage {
+		out = append(out, r.reason)
+	}
+	if len(out) == 0 {
+		out = append(out, verdict.Reason{Code: verdict.SigCount, Text: s.countText()})
+	}
+	return out
+}
+
+func (s *demandState) kindName() string {
+	if s.what == "" {
+		return "a signature of the image"
+	}
+	return "an attestation of type " + s.what
+}
+
+func (s *demandState) countText() string {
+	var missing []string
+	for _, a := range s.authorities {
+		if !slices.ContainsFunc(s.accepted, func(x accepted) bool { return x.authority == a }) {
+			missing = append(missing, fmt.Sprintf("%q", a.name))
+		}
+	}
+	text := fmt.Sprintf("counting signers: %d of %d required authorities signed", s.distinct(), s.require)
+	if len(missing) > 0 {
+		text += "; missing " + strings.Join(missing, ", ")
+	} else {
+		text += "; one signer counts once, whatever names it has"
+	}
+	return text
+}
+
+// A ruleOutcome is what one rule comes to.
+type ruleOutcome struct {
+	rule    *compiledRule
+	outcome verdict.Outcome
+	reasons []verdict.Reason
+}
+
+// outcomes are those of the rules, in order.
+func (d *decision) outcomes(candidates int) []ruleOutcome {
+	var out []ruleOutcome
+	for _, r := range d.rules {
+		o := ruleOutcome{rule: r}
+		if r.Mode == ModeOff {
+			o.outcome = verdict.OutcomeUnchecked
+			o.reasons = []verdict.Reason{{Code: verdict.PolicyOff, Text: fmt.Sprintf("rule %q is off", r.Name)}}
+			out = append(out, o)
+			continue
+		}
+		for _, s := range d.demands {
+			if s.rule == r && !s.met {
+				o.reasons = append(o.reasons, s.reasons(candidates)...)
+			}
+		}
+		switch {
+		case len(o.reasons) == 0:
+			o.outcome = verdict.OutcomePass
+		case r.Mode == ModeAudit:
+			o.outcome = verdict.OutcomeAuditFail
+		default:
+			o.outcome = verdict.OutcomeFail
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// namespaces folds the rules into one outcome per namespace pattern. Patterns
+// nest or are disjoint, so that the most specific one that matches a namespace
+// has seen every rule that counts for it.
+func (p *Policy) namespaces(outcomes []ruleOutcome) []NamespaceResult {
+	patterns := []string{"*"}
+	for _, ns := range p.patterns {
+		if slices.ContainsFunc(outcomes, func(o ruleOutcome) bool { return slices.Contains(o.rule.Namespaces, ns) }) {
+			patterns = append(patterns, ns)
+		}
+	}
+	var out []NamespaceResult
+	for _, pat := range patterns {
+		r := NamespaceResult{Pattern: pat, Outcome: verdict.OutcomeUnchecked}
+		worst := -1
+		for _, o := range outcomes {
+			applies := len(o.rule.Namespaces) == 0 || pat != "*" && slices.ContainsFunc(o.rule.Namespaces, func(ns string) bool { return namespaceCovers(ns, pat) })
+			if !applies {
+				continue
+			}
+			r.Rules = append(r.Rules, o.rule.Name)
+			if w := severity(o.outcome); w > worst {
+				worst, r.Outcome = w, o.outcome
+			}
+		}
+		for _, o := range outcomes {
+			if o.outcome == r.Outcome && slices.Contains(r.Rules, o.rule.Name) {
+				r.Reasons = appendReasons(r.Reasons, o.reasons)
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// severity orders outcomes: a fail anywhere fails, and a rule that is off says
+// nothing beside one that is not.
+func severity(o verdict.Outcome) int {
+	switch o {
+	case verdict.OutcomeUnchecked:
+		return 0
+	case verdict.OutcomePass:
+		return 1
+	case verdict.OutcomeAuditFail:
+		return 2
+	case verdict.OutcomeFail:
+		return 3
+	}
+	return 3
+}
+
+// maxReasons bounds the reasons of a result: it goes into a core.
+const maxReasons = 64
+
+func appendReasons(have, more []verdict.Reason) []verdict.Reason {
+	for _, r := range more {
+		if len(have) < maxReasons && !slices.Contains(have, r) {
+			have = append(have, r)
+		}
+	}
+	return have
+}
+
+// result puts a decision into words.
+func (d *decision) result(req Request, ev *evidence) (*Result, error) {
+	res := &Result{Image: req.Image, At: req.At, Decided: len(d.demands) > 0, Passed: len(d.demands) > 0 && d.allMet(),
+		MediaType: ev.mediaType, Index: ev.index, Platforms: ev.platforms, Rules: d.ruleNames()}
+	candidates := len(ev.candidates)
+	// A failure counts where it may be what a demand lacks.
+	if ev.failure != nil && !d.allMet() {
+		return d.undecided(res, ev.failure)
+	}
+	outcomes := d.outcomes(candidates)
+	for _, o := range outcomes {
+		if o.outcome == verdict.OutcomeFail || o.outcome == verdict.OutcomeAuditFail {
+			res.Reasons = appendReasons(res.Reasons, o.reasons)
+		}
+	}
+	res.Namespaces = d.v.policy.namespaces(outcomes)
+	for _, s := range d.demands {
+		d.account(res, s)
+	}
+	res.Explanation = d.explain(res, outcomes, candidates)
+	return res, nil
+}
+
+// account notes what a met demand rests on.
+func (d *decision) account(res *Result, s *demandState) {
+	for _, a := range s.accepted {
+		id := Identity{Authority: a.authority.name, Issuer: a.fact.signer.issuer, SAN: a.fact.signer.san,
+			Key: a.fact.signer.key, Certificate: a.fact.signer.certificate, Predicate: a.fact.claims.predicate}
+		for _, l := range a.fact.logs {
+			id.LogEntries = append(id.LogEntries, l.String())
+		}
+		if len(a.fact.times) > 0 {
+			id.SignedAt = a.fact.times[0].UTC()
+		}
+		if !slices.ContainsFunc(res.Identities, func(o Identity) bool {
+			return o.Authority == id.Authority && o.Key == id.Key && o.Certificate == id.Certificate && o.Predicate == id.Predicate && slices.Equal(o.LogEntries, id.LogEntries)
+		}) {
+			res.Identities = append(res.Identities, id)
+		}
+		for _, in := range a.candidate.inputs {
+			if !slices.Contains(res.Inputs, in) {
+				res.Inputs = append(res.Inputs, in)
+			}
+		}
+		// A key that nothing dates is good for as long as its window.
+		if k := a.authority.Key; k != nil && len(a.fact.times) == 0 && !k.NotAfter.IsZero() && (res.NotAfter.IsZero() || k.NotAfter.Before(res.NotAfter)) {
+			res.NotAfter = k.NotAfter
+		}
+	}
+}
+
+func (d *decision) ruleNames() []string {
+	var names []string
+	for _, r := range d.rules {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+// undecided is what a failure comes to: an error where any rule enforces,
+// audit-fail where only rules in audit ask (design.md §6). It is never kept. A
+// refusal, such as an image that is not there, stays one in every mode.
+func (d *decision) undecided(res *Result, failure error) (*Result, error) {
+	if !isFailure(failure) && verdict.CodeOf(failure) != verdict.RegistryNotAllowed {
+		return nil, failure
+	}
+	for _, r := range d.rules {
+		if r.Mode == ModeEnforce {
+			return nil, failure
+		}
+	}
+	reason := verdict.ReasonOf(failure)
+	var outcomes []ruleOutcome
+	for _, r := range d.rules {
+		o := ruleOutcome{rule: r, outcome: verdict.OutcomeAuditFail, reasons: []verdict.Reason{reason}}
+		if r.Mode == ModeOff {
+			o.outcome = verdict.OutcomeUnchecked
+			o.reasons = []verdict.Reason{{Code: verdict.PolicyOff, Text: fmt.Sprintf("rule %q is off", r.Name)}}
+		}
+		outcomes = append(outcomes, o)
+	}
+	res.Decided, res.Passed, res.Rules = false, false, d.ruleNames()
+	res.Reasons = []verdict.Reason{reason}
+	res.Namespaces = d.v.policy.namespaces(outcomes)
+	res.Explanation = d.explain(res, outcomes, 0)
+	return res, nil
+}
+
+// explain builds the tree for people.
+func (d *decision) explain(res *Result, outcomes []ruleOutcome, candidates int) *Explanation {
+	root := &Explanation{Text: "image " + res.Image.String(), State: StateUnmet}
+	if res.Passed {
+		root.State = StateMet
+	}
+	root.add(note(fmt.Sprintf("policy %s, %s", d.v.policy.name, d.v.policy.digest)), note(fmt.Sprintf("%d candidates were found", candidates)))
+	for _, o := range outcomes {
+		r := &Explanation{Text: fmt.Sprintf("rule %q, mode %s: %s", o.rule.Name, o.rule.Mode, o.outcome), State: StateUnmet}
+		if len(o.rule.Namespaces) > 0 {
+			r.Text += ", in namespaces " + strings.Join(o.rule.Namespaces, ", ")
+		}
+		switch o.outcome {
+		case verdict.OutcomePass:
+			r.State = StateMet
+		case verdict.OutcomeUnchecked:
+			r.State = StateNote
+		case verdict.OutcomeAuditFail, verdict.OutcomeFail:
+			if len(o.reasons) > 0 {
+				r.Reason = &o.reasons[0]
+			}
+		}
+		for _, s := range d.demands {
+			if s.rule == o.rule {
+				r.add(s.explain(candidates))
+			}
+		}
+		root.add(r)
+	}
+	return root
+}
+
+func (s *demandState) explain(candidates int) *Explanation {
+	n := &Explanation{Text: fmt.Sprintf("%s by %d of %d authorities: %d", s.kindName(), s.require, len(s.authorities), s.distinct()), State: StateMet}
+	if !s.met {
+		n.State = StateUnmet
+		if why := s.reasons(candidates); len(why) > 0 {
+			n.Reason = &why[0]
+		}
+	}
+	for _, a := range s.authorities {
+		child := &Explanation{Text: fmt.Sprintf("authority %q", a.name), State: StateUnmet, Want: s.kindName() + " by " + a.describe()}
+		for _, x := range s.accepted {
+			if x.authority == a {
+				child.State, child.Want = StateMet, ""
+				child.add(&Explanation{Text: x.candidate.name + ": signed by " + x.fact.describe(), State: StateMet})
+			}
+		}
+		for _, x := range s.rejected {
+			if x.authority == a.name || x.authority == "" {
+				child.add(&Explanation{Text: x.candidate, State: StateUnmet, Reason: &x.reason})
+			}
+		}
+		n.add(child)
+	}
+	return n
+}
+
+// describe says who an authority is.
+func (a *authority) describe() string {
+	if a.Key != nil {
+		return "key " + string(a.spki)
+	}
+	return fmt.Sprintf("%s of %s", a.Keyless.Subject+a.Keyless.SubjectPattern, a.Keyless.Issuer)
+}
+
+func (f *fact) describe() string {
+	who := "key " + string(f.signer.key)
+	if f.signer.certificate != "" {
+		who = f.signer.san + " of " + f.signer.issuer
+	}
+	if len(f.times) > 0 {
+		who += " at " + f.times[0].UTC().Format(time.RFC3339)
+	}
+	return who
+}
+
+// isFailure says whether nothing was decided.
+func isFailure(err error) bool {
+	_, ok := errors.AsType[*verdict.Failure](err)
+	return ok
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"time"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// A Request asks about one image.
+type Request struct {
+	Image Image
+	// Platforms, "os/architecture" or "os/architecture/variant", restricts of
+	// which platforms of an index the manifest and configuration are read.
+	// Empty means all, up to MaxPlatforms.
+	Platforms []string
+	// At is the time of the decision. It is what keys without proof of time
+	// are judged at, and it may not be zero.
+	At time.Time
+}
+
+// A Result is what was decided about an image that exists. It is shared by all
+// callers that asked the same, and not to be changed.
+type Result struct {
+	Image     Image
+	MediaType string
+	// Index is the digest asked for when it is an index, else empty.
+	Index verdict.Digest
+	// Platforms are the image, or the index's images, that were read.
+	Platforms []Platform
+	// Decided is false where no core may be made: every matching rule is off,
+	// or something could not be decided and only rules in audit ask. Such a
+	// result has unchecked and audit-fail only, and is not to be kept for more
+	// than 60 s.
+	Decided bool
+	// Passed: every demand of every matching rule that is not off was met.
+	Passed bool
+	// Namespaces has the outcome by namespace pattern, "*" first, then from
+	// general to specific. The most specific one that matches counts.
+	Namespaces []NamespaceResult
+	// Reasons are those of all demands that were not met, closest first. They
+	// are empty when Passed.
+	Reasons []verdict.Reason
+	// Rules are the names of the rules that match the repository.
+	Rules []string
+	// Identities are the signers that met demands.
+	Identities []Identity
+	// Inputs are the signatures and attestations that met demands.
+	Inputs []Input
+	// NotAfter is until when the decision holds by what it rests on. Zero
+	// means that nothing bounds it.
+	NotAfter time.Time
+	// At is when it was decided. A result from the cache has the time of the
+	// decision.
+	At time.Time
+	// Explanation is the tree for people.
+	Explanation *Explanation
+}
+
+// A NamespaceResult is the outcome for the namespaces of one pattern.
+type NamespaceResult struct {
+	Pattern string
+	Outcome verdict.Outcome
+	// Reasons say why it is not pass.
+	Reasons []verdict.Reason
+	// Rules are the names of the rules that count for it.
+	Rules []string
+}
+
+// MaxPlatforms bounds the platforms of an index of which the configuration is
+// read. Of further ones only the manifest's digest is known.
+const MaxPlatforms = 12
+
+// A Platform is one image.
+type Platform struct {
+	OS, Architecture, Variant, OSVersion string
+	// Manifest and Config are digests. Config is empty where it was not read.
+	Manifest, Config verdict.Digest
+	// Layers is the number of layers in the manifest.
+	Layers int
+	// ConfigComplete: the configuration has as many diff_ids as there are
+	// layers, so that its digest names the content of all of them.
+	ConfigComplete bool
+}
+
+// String returns os/architecture, with variant and version where there are.
+func (p Platform) String() string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	if p.OSVersion != "" {
+		s += " " + p.OSVersion
+	}
+	return s
+}
+
+// An Identity is a signer that met a demand.
+type Identity struct {
+	// Authority is the policy's name.
+	Authority string
+	// Issuer and SAN are those of the certificate, and empty for a bare key.
+	Issuer, SAN string
+	// Key and Certificate are SHA-256 digests of SubjectPublicKeyInfo and of
+	// the certificate, which is empty for a bare key.
+	Key, Certificate verdict.Digest
+	// LogEntries are the entries of transparency logs: log ID in hex, a slash,
+	// the decimal index.
+	LogEntries []string
+	// SignedAt is the earliest proven time of signing, or zero.
+	SignedAt time.Time
+	// Predicate is the type of the statement, or empty for a signature.
+	Predicate string
+}
+
+// An Input is a document that the decision rests on.
+type Input struct {
+	Digest    verdict.Digest
+	URI       string
+	MediaType string
+}
+
+// The states of a node of an [Explanation].
+const (
+	// StateMet: the demand is met.
+	StateMet = "met"
+	// StateUnmet: it is not, and Reason says why.
+	StateUnmet = "unmet"
+	// StateNote: for information.
+	StateNote = "note"
+)
+
+// An Explanation is one node of the tree of rules, demands, authorities and
+// candidates behind a [Result].
+type Explanation struct {
+	// Text says what the node is about.
+	Text string `json:"text"`
+	// State is one of StateMet, StateUnmet and StateNote.
+	State string `json:"state"`
+	// Reason is why it is unmet, where there is one reason.
+	Reason *verdict.Reason `json:"reason,omitempty"`
+	// Want is what would have met it.
+	Want string `json:"want,omitempty"`
+	// Children are the parts.
+	Children []*Explanation `json:"children,omitempty"`
+}
+
+func (e *Explanation) add(children ...*Explanation) *Explanation {
+	e.Children = append(e.Children, children...)
+	return e
+}
+
+func note(text string) *Explanation { return &Explanation{Text: text, State: StateNote} }
