@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attest
+
+// VerifyQuote verifies a quote by an attestation key in its TPMT_PUBLIC form, for
+// genuine quotes that are bound to no issuer statement.
+func VerifyQuote(evidence Collection) (Quote, PCRs, error) {
+	data, err := evidence.record(LabelAKPublic, TypeTPMPublic)
+	if err != nil {
+		return Quote{}, nil, err
+	}
+	key, err := parseTPMPublic("attestation key", data)
+	if err != nil {
+		return Quote{}, nil, err
+	}
+	if err := key.checkAttestationKey(); err != nil {
+		return Quote{}, nil, err
+	}
+	return verifyQuote(evidence, &key)
+}
+
+// ParseTPMPublic parses a TPMT_PUBLIC, and runs the checks of both kinds of keys.
+func ParseTPMPublic(data []byte) error {
+	key, err := parseTPMPublic("key", data)
+	if err != nil {
+		return err
+	}
+	if key.checkAttestationKey() == nil && key.checkEndorsementKey() == nil {
+		panic("one key is both")
+	}
+	return nil
+}
+
+// RecoverMalformed calls f at the edge of the package.
+func RecoverMalformed(f func()) (err error) {
+	defer recoverMalformed(&err)
+	f()
+	return nil
+}

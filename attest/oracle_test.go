@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attest_test
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-sev-guest/abi"
+	pb "github.com/google/go-sev-guest/proto/sevsnp"
+	"github.com/google/go-sev-guest/verify"
+	"github.com/google/go-sev-guest/verify/trust"
+
+	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/verdict"
+)
+
+// failingGetter keeps the oracle off the network.
+type failingGetter struct{}
+
+func (failingGetter) Get(string) ([]byte, error) { return nil, errors.New("no network") }
+
+// oracle asks go-sev-guest about a report, with the roots of one line.
+func oracle(report, vcek []byte, line attest.ProductLine, ark, ask *x509.Certificate, at time.Time) error {
+	parsed, err := abi.ReportToProto(report)
+	if err != nil {
+		return err
+	}
+	return verify.SnpAttestation(
+		&pb.Attestation{Report: parsed, CertificateChain: &pb.CertificateChain{VcekCert: vcek}},
+		&verify.Options{
+			DisableCertFetching: true, Getter: failingGetter{}, Now: at,
+			TrustedRoots: map[string][]*trust.AMDRootCerts{string(line): {{
+				Product: string(line), ProductCerts: &trust.ProductCerts{Ark: ark, Ask: ask, Asvk: ask}, ProductLine: string(line),
+			}}},
+		})
+}
+
+// TestOracle holds that go-sev-guest accepts what is accepted here, on the lines
+// that it knows: what the two differ in is either refused here, or a named Allow
+// field that go-sev-guest's verify does not look at.
+func TestOracle(t *testing.T) {
+	changes := map[string]func(*attesttest.SNP){
+		"good": func(*attesttest.SNP) {},
+		"version 2": func(s *attesttest.SNP) {
+			s.Report.Version, s.Report.Family, s.Report.Model, s.Report.Stepping = 2, 0, 0, 0
+		},
+		"version 4":   func(s *attesttest.SNP) { s.Report.Version = 4 },
+		"version 5":   func(s *attesttest.SNP) { s.Report.Version = 5; s.Report.CurrentMitigation = 1 },
+		"version 6":   func(s *attesttest.SNP) { s.Report.Version = 6 },
+		"chip":        func(s *attesttest.SNP) { s.Report.ChipID[0]++ },
+		"tcb":         func(s *attesttest.SNP) { s.VCEK.TCB.SNP++ },
+		"signature":   func(s *attesttest.SNP) { s.Signature = &[2][48]byte{{1}, {1}} },
+		"issuer":      func(s *attesttest.SNP) { s.IssuedBy = 5 },
+		"expired":     func(s *attesttest.SNP) { s.Leaf.NotAfter = attesttest.At.Add(-time.Second) },
+		"other chain": func(s *attesttest.SNP) { s.ARKKey, s.ASKKey, s.IssuedBy = 4, 5, 4 },
+		"debug":       func(s *attesttest.SNP) { s.Report.Policy |= attest.SNPPolicyDebug },
+		"signer":      func(s *attesttest.SNP) { s.Report.SignerInfo = 1 << 2 },
+	}
+	accepted := 0
+	for name, change := range changes {
+		for _, line := range []attest.ProductLine{attest.Milan, attest.Genoa} {
+			s := attesttest.NewSNPOn(t, attest.SNP, line, attesttest.Encode(t, attesttest.Statement(t)), attesttest.Nonce(1))
+			in := s.Input(t)
+			in.Trust.AllowDebug = true
+			if line == attest.Genoa {
+				s.Report.Stepping = 0
+			}
+			change(s)
+			c := s.Collection(t)
+			data, err := c.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, ours := attest.Appraise(data, in, attesttest.At)
+			endorsements := c.Items[attest.LabelEndorsements].Nested.Items
+			theirs := oracle(c.Items[attest.LabelEvidence].Value, endorsements[attest.LabelVCEK].Value, line,
+				in.Trust.SNPRoots[0].ARK, in.Trust.SNPRoots[0].ASK, attesttest.At)
+			if ours == nil {
+				accepted++
+				if theirs != nil {
+					t.Errorf("%s on %s: accepted here, and go-sev-guest says %v", name, line, theirs)
+				}
+			}
+		}
+	}
+	// A forged ASK in the collection changes nothing: it is not looked at.
+	if want := 2 * 6; accepted != want {
+		t.Errorf("%d cases were accepted, want %d", accepted, want)
+	}
+}
+
+// genuine returns the collection of a genuine report. It is bound to no statement.
+func genuine(t *testing.T, report, vcek []byte) []byte {
+	t.Helper()
+	data, err := attest.Collection{Type: attest.CollectionType, Items: map[string]attest.Item{
+		attest.LabelEvidence: {MediaType: attest.TypeSNPReport, Value: report},
+		attest.LabelEndorsements: {Nested: &attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{
+			attest.LabelVCEK: {MediaType: attest.TypeCertificate, Value: vcek},
+		}}},
+	}}.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// readFile reads test data.
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// milanMeasurement is MEASUREMENT of the genuine Milan report.
+const milanMeasurement = "b07af9620f3b839b47996422ddec6058338951d984e312115131ea82705eaf5b6bdf8a9ece31a5a608eb0cf2e4872b01"
+
+// milan returns what accepts the genuine Milan report. Its guest was launched with
+// debugging and SMT, and no revocation list was kept with it.
+func milan() (attest.Expected, attest.Trust, time.Time) {
+	at := time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)
+	expected := attest.Expected{
+		ReportData: [64]byte{1, 2, 3, 4, 5},
+		Entries: []verdict.ReferenceEntry{{
+			Name: "milan", Kind: verdict.KindSNP, Profile: verdict.Production, Events: "none", Measurement: milanMeasurement,
+			NotBefore: at.Unix() - 1, NotAfter: at.Unix() + 1,
+		}},
+		Floors: verdict.Floors{SNP: &verdict.SNPTCB{Bootloader: 2, SNP: 5, Microcode: 68}},
+	}
+	return expected, attest.Trust{
+		Kinds: []attest.Kind{attest.SNP}, SNPRoots: attest.AMDRoots(),
+		AllowDebug: true, AllowSMT: true, AllowNoCRL: true,
+	}, at
+}
+
+// TestGenuineMilan appraises a report of real hardware under AMD's own roots.
+func TestGenuineMilan(t *testing.T) {
+	report, vcek := readFile(t, "testdata/snp-milan-report.bin"), readFile(t, "testdata/snp-milan-vcek.der")
+	data := genuine(t, report, vcek)
+	expected, trusted, at := milan()
+	got, err := attest.AppraiseEvidence(data, expected, trusted, nil, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Measurement != milanMeasurement || got.ProductLine != attest.Milan || got.Simulated || got.Binding != attest.BindingHardware {
+		t.Errorf("got %s on %s, simulated %t, binding %s", got.Measurement, got.ProductLine, got.Simulated, got.Binding)
+	}
+	if want := (attest.TCB{Bootloader: 2, SNP: 5, Microcode: 68}); got.TCB != want {
+		t.Errorf("got TCB %+v, want %+v", got.TCB, want)
+	}
+	if got.Claims.Status() != attest.Contraindicated {
+		t.Errorf("got status %d for a debug guest, want %d", got.Claims.Status(), attest.Contraindicated)
+	}
+	roots := attest.AMDRoots()[0]
+	if err := oracle(report, vcek, attest.Milan, roots.ARK, roots.ASK, at); err != nil {
+		t.Errorf("go-sev-guest says %v", err)
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*attest.Expected, *attest.Trust, *time.Time)
+		code   verdict.Code
+	}{
+		{"debug", func(_ *attest.Expected, tr *attest.Trust, _ *time.Time) { tr.AllowDebug = false }, verdict.GuestDebug},
+		{"SMT", func(_ *attest.Expected, tr *attest.Trust, _ *time.Time) { tr.AllowSMT = false }, verdict.GuestPolicy},
+		{"no CRL", func(_ *attest.Expected, tr *attest.Trust, _ *time.Time) { tr.AllowNoCRL = false }, verdict.EndorsementMissing},
+		{"microcode", func(e *attest.Expected, _ *attest.Trust, _ *time.Time) { e.Floors.SNP.Microcode = 69 }, verdict.TCBMinimum},
+		{"report data", func(e *attest.Expected, _ *attest.Trust, _ *time.Time) { e.ReportData[63] = 1 }, verdict.EvidenceBinding},
+		{"measurement", func(e *attest.Expected, _ *attest.Trust, _ *time.Time) {
+			e.Entries[0].Measurement = milanMeasurement[2:] + "00"
+		}, verdict.GuestMeasurement},
+		{"before the VCEK", func(_ *attest.Expected, _ *attest.Trust, at *time.Time) { *at = at.AddDate(-3, 0, 0) }, verdict.EndorsementNotYetValid},
+		{"after the VCEK", func(_ *attest.Expected, _ *attest.Trust, at *time.Time) { *at = at.AddDate(6, 0, 0) }, verdict.EndorsementExpired},
+		{"roots of another line", func(_ *attest.Expected, tr *attest.Trust, _ *time.Time) { tr.SNPRoots = attest.AMDRoots()[1:] }, verdict.EndorsementUntrusted},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			expected, trusted, at := milan()
+			test.change(&expected, &trusted, &at)
+			if _, err := attest.AppraiseEvidence(data, expected, trusted, nil, at); verdict.CodeOf(err) != test.code {
+				t.Errorf("got %v, want code %s", err, test.code)
+			}
+		})
+	}
+	for i := range len(report) {
+		changed := append([]byte{}, report...)
+		changed[i] ^= 0x10
+		if _, err := attest.AppraiseEvidence(genuine(t, changed, vcek), expected, trusted, nil, at); err == nil {
+			t.Errorf("accepted with byte 0x%03x changed", i)
+		}
+	}
+}
+
+// TestSharedEvidence appraises the genuine reports of the shared test data.
+func TestSharedEvidence(t *testing.T) {
+	shared := filepath.Join("..", "..", "shared", "testdata", "evidence")
+	for name, want := range map[string]verdict.Code{"snp-milan-genuine-accept": "", "snp-milan-debug-guest": verdict.GuestDebug} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(shared, name)
+			if _, err := os.Stat(dir); err != nil {
+				t.Skipf("no shared test data: %v", err)
+			}
+			expected, trusted, at := milan()
+			trusted.AllowDebug = want == ""
+			_, err := attest.AppraiseEvidence(genuine(t, readFile(t, filepath.Join(dir, "report.bin")), readFile(t, filepath.Join(dir, "vcek.der"))), expected, trusted, nil, at)
+			if verdict.CodeOf(err) != want {
+				t.Errorf("got %v, want code %q", err, want)
+			}
+		})
+	}
+}
+
+// TestAMDRoots pins the keys of the embedded roots: a wrong file in roots/ would be
+// trusted by every node.
+func TestAMDRoots(t *testing.T) {
+	want := map[attest.ProductLine]string{}
+	for line, products := range trust.DefaultRootCerts {
+		if products.ProductCerts != nil && products.ProductCerts.Ark != nil {
+			want[attest.ProductLine(line)] = hex.EncodeToString(products.ProductCerts.Ark.RawSubjectPublicKeyInfo)
+		}
+	}
+	found := 0
+	for _, root := range attest.AMDRoots() {
+		if err := root.ARK.CheckSignature(root.ASK.SignatureAlgorithm, root.ASK.RawTBSCertificate, root.ASK.Signature); err != nil {
+			t.Errorf("%s: ASK is not by ARK: %v", root.Line, err)
+		}
+		if spki, ok := want[root.Line]; ok {
+			found++
+			if got := hex.EncodeToString(root.ARK.RawSubjectPublicKeyInfo); got != spki {
+				t.Errorf("%s: ARK is not the one that go-sev-guest embeds", root.Line)
+			}
+		}
+		if got := string(root.Line); root.ARK.Subject.CommonName != "ARK-"+got || root.ASK.Subject.CommonName != "SEV-"+got {
+			t.Errorf("%s: got %s and %s", root.Line, root.ARK.Subject.CommonName, root.ASK.Subject.CommonName)
+		}
+	}
+	if found < 2 {
+		t.Errorf("%d lines were compared with go-sev-guest's, want at least 2", found)
+	}
+}
