@@ -4,6 +4,9 @@ package audit_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"log/slog"
@@ -201,8 +204,16 @@ func TestAppendRefusesWhatDoesNotFit(t *testing.T) {
 	wantCode(t, err, verdict.Unready) // before leaf 0
 
 	first, objects := d.statementLeaf()
+	strangerKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vkey, err := proof.FormatECDSAKey("other.invalid/log", &strangerKey.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
 	stranger := d.statement
-	stranger.Log.Origin, stranger.Log.Keys = "other.invalid/log", []string{"other.invalid/log+00000000+AAAA"}
+	stranger.Log = verdict.LogRef{Origin: "other.invalid/log", Keys: []string{vkey}}
 	strange, err := stranger.Encode()
 	if err != nil {
 		t.Fatal(err)
