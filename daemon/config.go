@@ -81,6 +81,10 @@ type Config struct {
 	// Limits bound what callers can cost. Absent: the defaults.
 	Limits Limits `yaml:"limits"`
 
+	// Version is that of the program, for the issuer statement. It is set by
+	// main and no part of the file.
+	Version string `yaml:"-"`
+
 	name string
 	data []byte
 }
@@ -194,7 +198,7 @@ var defaultLimits = Limits{
 // data, taken before anything looks at the content. What is wrong with it is a
 // [*verdict.Misuse], most of them with file:line:column.
 func ParseConfig(name string, data []byte) (Config, error) {
-	c := Config{name: name, data: bytes.Clone(data)}
+	c := Config{Version: "devel", name: name, data: bytes.Clone(data)}
 	if len(data) > MaxConfig {
 		return Config{}, verdict.Misused("", "%s: %d bytes, want at most %d", name, len(data), MaxConfig)
 	}
@@ -220,6 +224,7 @@ func (c Config) unchanged() error {
 	if err != nil {
 		return err
 	}
+	again.Version = c.Version
 	if !reflect.DeepEqual(again, c) {
 		return verdict.Misused("change the file, and have its digest added to the references", "starting: the configuration was changed after it was measured")
 	}
@@ -592,4 +597,14 @@ func (c Config) Describe(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// LoadConfig reads an assayd.yaml from a file. Its errors are those of
+// [ParseConfig], and a [*verdict.Misuse] for a file that cannot be read.
+func LoadConfig(path string) (Config, error) {
+	data, err := readFile(path, MaxConfig)
+	if err != nil {
+		return Config{}, verdict.Misused("name a readable file of at most 256 KiB", "reading configuration: %w", err)
+	}
+	return ParseConfig(path, data)
 }

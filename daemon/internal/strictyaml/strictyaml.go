@@ -186,7 +186,7 @@ func (f *File) scalar(n *yaml.Node, v reflect.Value, path string) error {
 func (f *File) structure(n *yaml.Node, v reflect.Value, path string, depth int) error {
 	fields, names := make(map[string]int), []string(nil)
 	for i := range v.NumField() {
-		if name := v.Type().Field(i).Tag.Get("yaml"); name != "" {
+		if name := v.Type().Field(i).Tag.Get("yaml"); name != "" && name != "-" {
 			fields[name] = i
 			names = append(names, name)
 		}
