@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/assayd/assay/verdict"
 )
 
 // maxDepth bounds the nesting of JSON that is read here: the deepest has six
@@ -22,7 +24,7 @@ const maxDepth = 16
 func unmarshal(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	if offset, err := walk(d, 0); err != nil {
+	if offset, err := walk(d, 0, true); err != nil {
 		return fmt.Errorf("%s: %w", position(data, offset), plain(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -40,9 +42,9 @@ func unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// walk reads one value and refuses duplicate member names and names that are not
-// lower case. It returns the offset of what it refuses.
-func walk(d *json.Decoder, depth int) (int64, error) {
+// walk reads one value and refuses duplicate member names, and where lower is set
+// names that are not lower case. It returns the offset of what it refuses.
+func walk(d *json.Decoder, depth int, lower bool) (int64, error) {
 	if depth > maxDepth {
 		return d.InputOffset(), fmt.Errorf("nested deeper than %d", maxDepth)
 	}
@@ -65,12 +67,12 @@ func walk(d *json.Decoder, depth int) (int64, error) {
 			if names[name] {
 				return d.InputOffset(), fmt.Errorf("duplicate member %.64q", name)
 			}
-			if name != strings.ToLower(name) {
+			if lower && name != strings.ToLower(name) {
 				return d.InputOffset(), fmt.Errorf("unknown member %.64q", name)
 			}
 			names[name] = true
 		}
-		if offset, err := walk(d, depth+1); err != nil {
+		if offset, err := walk(d, depth+1, lower); err != nil {
 			return offset, err
 		}
 	}
@@ -78,6 +80,27 @@ func walk(d *json.Decoder, depth int) (int64, error) {
 		return d.InputOffset(), err
 	}
 	return 0, nil
+}
+
+// descriptorDigest reads the digest of an OCI descriptor, whose other members may
+// be any.
+func descriptorDigest(data []byte) (verdict.Digest, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if _, err := walk(d, 0, false); err != nil {
+		return "", plain(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return "", errors.New("bytes after the end")
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		return "", plain(err)
+	}
+	var text string
+	if err := json.Unmarshal(members["digest"], &text); err != nil {
+		return "", errors.New("it has no digest")
+	}
+	return verdict.ParseDigest(text)
 }
 
 // plain takes the package name out of an error of encoding/json, and bounds it.

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// agentShare is what is kept of the deadline for the check after the agent's
+// answer.
+const agentShare = 250 * time.Millisecond
+
+// testingOnlyDecide is called with each decision.
+var testingOnlyDecide = func() {}
+
+// A Gate decides for one node. It holds nothing between two decisions and is safe
+// for concurrent use.
+type Gate struct {
+	config Config
+}
+
+// New makes a gate. The error is a *verdict.Misuse.
+func New(c Config) (*Gate, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	return &Gate{config: c}, nil
+}
+
+// Query is what a container runtime asks.
+type Query struct {
+	// Name is the image's fully qualified reference, Digest what it resolved to.
+	Name, Digest string
+	// MediaType and Descriptor are the OCI descriptor of the same.
+	MediaType  string
+	Descriptor []byte
+}
+
+// Decide answers one question at a time given by the node's clock. It waits for the
+// agent until the configuration's deadline or that of ctx.
+func (g *Gate) Decide(ctx context.Context, q Query, at time.Time) (d Decision) {
+	defer func() {
+		if p := recover(); p != nil {
+			d = denied(verdict.Fail(verdict.Internal, "deciding: panic: %.256v", p))
+		}
+	}()
+	if g == nil || g.config.V == 0 {
+		return denied(verdict.Misused("", "the gate has no configuration"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(g.config.Deadline))
+	defer cancel()
+	d, err := g.decide(ctx, q, at)
+	if err != nil {
+		d = denied(err)
+		if g.config.Mode == Audit {
+			d.Outcome, d.Note = verdict.OutcomeAuditFail, verdict.ReasonOf(err)
+		}
+	}
+	return d
+}
+
+func (g *Gate) decide(ctx context.Context, q Query, at time.Time) (Decision, error) {
+	testingOnlyDecide()
+	if g.config.Mode == Off {
+		return Judge(Knowledge{Config: g.config}, Image{}, Answer{}, at), nil
+	}
+	repository, named, err := ParseName(q.Name)
+	if err != nil {
+		return Decision{}, err
+	}
+	digest, err := verdict.ParseDigest(q.Digest)
+	if err != nil {
+		return Decision{}, verdict.Refuse(verdict.InputMalformed, "reading digest: %w", err)
+	}
+	if err := CheckDescriptor(q.MediaType, q.Descriptor, digest, named); err != nil {
+		return Decision{}, err
+	}
+	image := Image{Repository: repository, Digest: digest}
+	// The agent is asked first: it may bring a newer head to the folder meanwhile.
+	a, agentErr := g.ask(ctx, q.Name, digest)
+	state, err := OpenState(g.config.State, g.config.AgentUID)
+	if err != nil {
+		return Decision{}, verdict.Fail(verdict.HeadMissing, "deciding about %s: %w", image, err)
+	}
+	k := g.knowledge(state, at)
+	k.AgentErr = agentErr
+	if agentErr != nil {
+		if a, err = state.Answer(repository, digest); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			// Exceptions work with everything else broken.
+			k.AgentErr = errors.Join(agentErr, err)
+		}
+	}
+	d := Judge(k, image, a, at)
+	if d.Exception != "" {
+		g.noteUse(state, k, &d, digest, at)
+	}
+	return d, nil
+}
+
+// ask asks the agent, and leaves time for the check.
+func (g *Gate) ask(ctx context.Context, name string, digest verdict.Digest) (Answer, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-agentShare))
+		defer cancel()
+	}
+	return Ask(ctx, g.config.Socket, g.config.AgentUID, Request{Name: name, Digest: digest})
+}
+
+// knowledge reads what owners signed from the state folder.
+func (g *Gate) knowledge(state State, at time.Time) Knowledge {
+	k := Knowledge{Config: g.config}
+	owners := g.config.Owners
+	owners.After = g.config.MinHead
+	if k.Marks, k.HeadErr = state.Marks(); k.HeadErr != nil {
+		k.HeadErr = verdict.Fail(verdict.Internal, "%w", k.HeadErr)
+		return k
+	}
+	k.Head, k.HeadErr = state.Head(owners, g.config.MinHead, k.Marks, at)
+	if k.HeadErr == nil {
+		owners = k.Head.Owners
+	}
+	k.Exceptions, _ = state.Exceptions(owners) // the agent logs those that are none
+	return k
+}
+
+// noteUse writes down that an exception was used. A full disk must not take away
+// the last way to start something, so a use that cannot be written is told in the
+// reason and not refused.
+func (g *Gate) noteUse(state State, k Knowledge, d *Decision, digest verdict.Digest, at time.Time) {
+	for _, x := range k.Exceptions {
+		if string(x.Digest) != d.Exception {
+			continue
+		}
+		if err := state.recordUse(x, digest, at); err != nil {
+			d.Note.Text += fmt.Sprintf("; the use could not be written down: %.200v", err)
+		}
+		return
+	}
+}
