@@ -2,9 +2,5 @@
 
 package enclave
 
-// BeforeExtend sets what runs between the writing of an event and its extend, and
-// returns a function that takes it away.
-func BeforeExtend(f func()) (reset func()) {
-	testingOnlyBeforeExtend = f
-	return func() { testingOnlyBeforeExtend = func() {} }
-}
+// BeforeExtend sets what runs between the writing of an event and its extend.
+func BeforeExtend(f func()) { testingOnlyBeforeExtend = f }

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"sync"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -77,10 +76,10 @@ type tpmAttester struct {
 	akPublic     []byte
 	endorsements attest.Collection
 
-	// mu is held from an event's writing to the end of its extend, and for the
+	// state is held from an event's writing to the end of its extend, and for the
 	// whole of a piece of evidence: list and register agree whenever it is free,
 	// or failed says that they may not.
-	mu     sync.Mutex
+	state  lock
 	store  *eventStore
 	events attest.EventList
 	failed error
@@ -110,7 +109,7 @@ func openTPM(ctx context.Context, config Config) (_ Attester, err error) {
 			err = errors.Join(err, conn.Close())
 		}
 	}()
-	a := &tpmAttester{conn: conn, store: store}
+	a := &tpmAttester{conn: conn, state: newLock(), store: store}
 	if err := conn.with(ctx, func() error { return a.prepare(config) }); err != nil {
 		return nil, unavailable("preparing keys", err)
 	}
@@ -348,8 +347,10 @@ func (a *tpmAttester) ActivateCredential(ctx context.Context, credential, encryp
 
 // Extend implements Attester.
 func (a *tpmAttester) Extend(ctx context.Context, event verdict.RegisterEvent) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	if err := a.state.acquire(ctx); err != nil {
+		return unavailable("waiting for its turn", err)
+	}
+	defer a.state.release()
 	if a.failed != nil {
 		return a.failed
 	}
@@ -361,7 +362,8 @@ func (a *tpmAttester) Extend(ctx context.Context, event verdict.RegisterEvent) e
 		return verdict.Fail(verdict.EvidenceMissing, "writing register events: %w", err)
 	}
 	testingOnlyBeforeExtend()
-	if err := a.extendLast(ctx, list); err != nil {
+	// From here on a caller who gives up leaves list and register apart.
+	if err := a.extendLast(context.WithoutCancel(ctx), list); err != nil {
 		return err
 	}
 	a.events = list
@@ -427,8 +429,10 @@ func (a *tpmAttester) recover(ctx context.Context, register [sha256.Size]byte) e
 
 // Evidence implements Attester.
 func (a *tpmAttester) Evidence(ctx context.Context, statement, nonces []byte) ([]byte, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	if err := a.state.acquire(ctx); err != nil {
+		return nil, unavailable("waiting for its turn", err)
+	}
+	defer a.state.release()
 	if a.failed != nil {
 		return nil, a.failed
 	}
@@ -491,8 +495,10 @@ func (a *tpmAttester) quote(extraData []byte) (attest.Collection, error) {
 
 // Close implements Attester.
 func (a *tpmAttester) Close() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	if err := a.state.acquire(context.Background()); err != nil {
+		return err
+	}
+	defer a.state.release()
 	a.failed = verdict.Fail(verdict.EvidenceMissing, "asking TPM: it was closed")
 	return errors.Join(a.conn.Close(), a.store.Close())
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"time"
 )
 
@@ -33,21 +32,42 @@ const retryPause = 10 * time.Millisecond
 // errBroken is the answer after a command whose outcome is not known.
 var errBroken = errors.New("the connection broke at an earlier command")
 
+// A lock is a mutex whose waiters can give up.
+type lock chan struct{}
+
+func newLock() lock { return make(lock, 1) }
+
+// acquire waits for the lock, at most until ctx ends.
+func (l lock) acquire(ctx context.Context) error {
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l lock) release() { <-l }
+
 // A tpmConn sends commands to a TPM, one at a time, each within its deadline. It is
-// a transport.TPM for the command that is current.
+// a transport.TPM for whoever holds turn.
+//
+// A context ends the wait for the turn, never a command: the answer of one that was
+// given up would be taken for that of the next, so that a caller who hangs up would
+// break the connection for all.
 type tpmConn struct {
 	device  tpmDevice
 	timeout time.Duration
-
-	mu     sync.Mutex
-	ctx    context.Context //nolint:containedctx // of the command in flight: go-tpm's transport has no context
+	turn    lock
+	// broken is set, by the holder of turn, after a command whose answer may still
+	// come.
 	broken bool
 }
 
 // A tpmDevice is one way to a TPM.
 type tpmDevice interface {
 	// exchange sends a whole command and returns the whole response. It returns
-	// when ctx ends.
+	// at the deadline of ctx.
 	exchange(ctx context.Context, command []byte) ([]byte, error)
 	io.Closer
 }
@@ -77,15 +97,15 @@ func dialTPM(ctx context.Context, path string, timeout time.Duration) (*tpmConn,
 	default:
 		return nil, fmt.Errorf("%s is neither device nor socket", path)
 	}
-	return &tpmConn{device: device, timeout: timeout}, nil
+	return &tpmConn{device: device, timeout: timeout, turn: newLock()}, nil
 }
 
-// with runs f, whose commands end with ctx.
+// with runs f, which sends commands, when it is its turn.
 func (c *tpmConn) with(ctx context.Context, f func() error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ctx = ctx
-	defer func() { c.ctx = nil }()
+	if err := c.turn.acquire(ctx); err != nil {
+		return err
+	}
+	defer c.turn.release()
 	return f()
 }
 
@@ -94,7 +114,7 @@ func (c *tpmConn) Send(command []byte) ([]byte, error) {
 	if c.broken {
 		return nil, errBroken
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
 	for {
 		if err := ctx.Err(); err != nil {
@@ -102,8 +122,6 @@ func (c *tpmConn) Send(command []byte) ([]byte, error) {
 		}
 		response, err := c.device.exchange(ctx, command)
 		if err != nil {
-			// The answer may still come: it would be taken for that of the next
-			// command.
 			c.broken = true
 			return nil, err
 		}
@@ -121,10 +139,10 @@ func (c *tpmConn) Send(command []byte) ([]byte, error) {
 
 // Close closes the device. It waits for the command in flight.
 func (c *tpmConn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.broken = true
-	return c.device.Close()
+	return c.with(context.Background(), func() error {
+		c.broken = true
+		return c.device.Close()
+	})
 }
 
 // checkResponse checks the size in a response's header.
@@ -150,12 +168,6 @@ func (s *socketDevice) exchange(ctx context.Context, command []byte) ([]byte, er
 	if err := s.conn.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
-	// A context that is cancelled early moves the deadline into the past.
-	stop := context.AfterFunc(ctx, func() {
-		// The connection is broken then, and that is all there is to know.
-		_ = s.conn.SetDeadline(time.Unix(1, 0))
-	})
-	defer stop()
 	if _, err := s.conn.Write(command); err != nil {
 		return nil, err
 	}

@@ -9,12 +9,15 @@
 package swtpm
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,12 +103,26 @@ func Start(ctx context.Context, dir string) (*TPM, error) {
 	if len(t.Socket) > maxSocketPath {
 		return nil, fmt.Errorf("starting swtpm: path %s has %d bytes, want at most %d", t.Socket, len(t.Socket), maxSocketPath)
 	}
-	if _, err := os.Stat(filepath.Join(t.stateDir(), "tpm2-00.permall")); errors.Is(err, fs.ErrNotExist) {
-		if err := t.setUp(ctx); err != nil {
-			return nil, err
-		}
+	if err := SetUp(ctx, dir); err != nil {
+		return nil, err
 	}
-	return t, t.start(ctx)
+	if err := t.start(ctx); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// SetUp makes the state of a TPM in dir, unless it has some. Start does so too.
+func SetUp(ctx context.Context, dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("setting up swtpm: %w", err)
+	}
+	t := &TPM{Dir: dir}
+	if _, err := os.Stat(filepath.Join(t.stateDir(), "tpm2-00.permall")); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return t.setUp(ctx)
 }
 
 func (t *TPM) stateDir() string { return filepath.Join(t.Dir, "state") }
@@ -198,8 +215,40 @@ func (t *TPM) start(ctx context.Context) error {
 	}
 }
 
-// Stop ends the TPM as a machine that is switched off, and keeps its state.
-func (t *TPM) Stop() error { return t.end(syscall.SIGTERM) }
+// Stop ends the TPM as an operating system does that switches its machine off, and
+// keeps its state. Nobody may be connected to it.
+func (t *TPM) Stop() error {
+	// Without TPM2_Shutdown the TPM would not vouch for its clock at the next
+	// start. One that is already gone has nothing to be told.
+	shutdownErr := t.shutdown()
+	if errors.Is(shutdownErr, syscall.ECONNREFUSED) || errors.Is(shutdownErr, fs.ErrNotExist) {
+		shutdownErr = nil
+	}
+	return errors.Join(shutdownErr, t.end(syscall.SIGTERM))
+}
+
+// shutdown sends TPM2_Shutdown(CLEAR).
+func (t *TPM) shutdown() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", t.Socket)
+	if err != nil {
+		return err
+	}
+	deadline, _ := ctx.Deadline()
+	response := make([]byte, 10)
+	err = conn.SetDeadline(deadline)
+	if err == nil {
+		_, err = conn.Write([]byte{0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 0})
+	}
+	if err == nil {
+		_, err = io.ReadFull(conn, response)
+	}
+	if err == nil && !bytes.Equal(response[6:], make([]byte, 4)) {
+		err = fmt.Errorf("shutting swtpm down: response code %x", response[6:])
+	}
+	return errors.Join(err, conn.Close())
+}
 
 // Kill ends the TPM at once.
 func (t *TPM) Kill() error { return t.end(syscall.SIGKILL) }
