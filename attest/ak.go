@@ -250,6 +250,8 @@ func (k *tpmKey) checkEndorsementKey() error {
 			return malformed("checking endorsement key: %s", quoteShort(err.Error()))
 		}
 		symmetric = parameters.Symmetric
+	default:
+		return verdict.Refuse(verdict.TPMAK, "checking endorsement key: key type is 0x%04x, want RSA or ECC", uint16(k.area.Type))
 	}
 	if symmetric.Algorithm != tpm2.TPMAlgAES {
 		return verdict.Refuse(verdict.TPMAK, "checking endorsement key: symmetric algorithm is 0x%04x, want AES", uint16(symmetric.Algorithm))

@@ -176,7 +176,7 @@ func parseVCEK(c *x509.Certificate) (VCEK, error) {
 		if rest, err := asn1.Unmarshal(raw, &value); err != nil || len(rest) != 0 || value < 0 || value > 255 {
 			return VCEK{}, badVCEK("TCB", err)
 		}
-		*n.value = uint8(value) //nolint:gosec // checked to be 0 to 255 above
+		*n.value = uint8(value)
 	}
 	for _, index := range snpTCBReserved {
 		raw, err := extension(c, append(slices.Clone(oidSNPTCB), index))

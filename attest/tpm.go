@@ -254,12 +254,12 @@ func eccPublic(area *tpm2.TPMTPublic) (*ecdsa.PublicKey, error) {
 	if len(unique.X.Buffer) > size || len(unique.Y.Buffer) > size {
 		return nil, malformed("point is larger than its curve")
 	}
-	key := &ecdsa.PublicKey{Curve: curve, X: new(big.Int).SetBytes(unique.X.Buffer), Y: new(big.Int).SetBytes(unique.Y.Buffer)}
-	// ECDH refuses a point that is not on the curve.
-	if _, err := key.ECDH(); err != nil {
-		return nil, err
-	}
-	return key, nil
+	point := make([]byte, 1+2*size)
+	point[0] = 4
+	copy(point[1+size-len(unique.X.Buffer):], unique.X.Buffer)
+	copy(point[1+2*size-len(unique.Y.Buffer):], unique.Y.Buffer)
+	// It refuses a point that is not on the curve.
+	return ecdsa.ParseUncompressedPublicKey(curve, point)
 }
 
 // checkAttestationKey refuses a key that can sign what the TPM did not make: a
@@ -329,6 +329,8 @@ func (k tpmKey) verifyQuote(message, signature []byte) (crypto.Hash, error) {
 			valid = rsa.VerifyPKCS1v15(public, hash, digest, sig) == nil
 		case tpm2.TPMAlgRSAPSS:
 			valid = rsa.VerifyPSS(public, hash, digest, sig, nil) == nil
+		default:
+			valid = false
 		}
 	}
 	if !r.ok() || len(r.rest) != 0 {

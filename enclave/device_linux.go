@@ -41,7 +41,7 @@ func (d *charDevice) exchange(ctx context.Context, command []byte) ([]byte, erro
 		fds := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor is a small number
 		n, err := unix.Poll(fds, int(devicePoll.Milliseconds()))
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // unix.Poll returns the number itself
+		case err == unix.EINTR:
 			continue
 		case err != nil:
 			return nil, err

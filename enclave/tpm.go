@@ -4,14 +4,13 @@ package enclave
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 
 	"github.com/google/go-tpm/tpm2"
@@ -273,16 +272,12 @@ func createPrimary(conn *tpmConn, template tpm2.TPMTPublic) (tpm2.NamedHandle, *
 // sameKey refuses a certificate for another key than the TPM's: relying parties
 // would, and here the operator can be told why.
 func sameKey(certificate *x509.Certificate, public *tpm2.TPMTPublic) error {
-	same := false
-	switch key := certificate.PublicKey.(type) {
-	case *rsa.PublicKey:
-		unique, err := public.Unique.RSA()
-		same = err == nil && key.N.Cmp(new(big.Int).SetBytes(unique.Buffer)) == 0
-	case *ecdsa.PublicKey:
-		unique, err := public.Unique.ECC()
-		same = err == nil && key.X.Cmp(new(big.Int).SetBytes(unique.X.Buffer)) == 0 && key.Y.Cmp(new(big.Int).SetBytes(unique.Y.Buffer)) == 0
+	key, err := tpm2.Pub(*public)
+	if err != nil {
+		return fmt.Errorf("reading endorsement key: %w", err)
 	}
-	if !same {
+	certified, ok := certificate.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !certified.Equal(key) {
 		return verdict.Misused("give the certificate that the TPM's maker or owner issued for it", "opening TPM: the endorsement key certificate is for another key")
 	}
 	return nil

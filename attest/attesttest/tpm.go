@@ -65,7 +65,7 @@ func NewTPM(t testing.TB, statement verdict.Statement, nonce [verdict.NonceSize]
 			Banks: []attest.PCRBank{{Hash: uint16(tpm2.TPMAlgSHA256), Bitmap: []byte{0xFF, 0xFF, 0}}},
 		},
 		Events: []verdict.RegisterEvent{Event(statement)},
-		AK:     AKPublic(&key.PublicKey),
+		AK:     AKPublic(t, &key.PublicKey),
 		EK:     tpm2.RSAEKTemplate,
 		EKTemplate: &x509.Certificate{
 			Subject:   pkix.Name{CommonName: "unknown"},
@@ -86,7 +86,12 @@ func (p *TPM) setEK(t testing.TB) {
 }
 
 // AKPublic returns the public area of a restricted signing key on P-256.
-func AKPublic(key *ecdsa.PublicKey) tpm2.TPMTPublic {
+func AKPublic(t testing.TB, key *ecdsa.PublicKey) tpm2.TPMTPublic {
+	t.Helper()
+	point, err := key.Bytes()
+	if err != nil {
+		t.Fatalf("encoding AK: %v", err)
+	}
 	return tpm2.TPMTPublic{
 		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256,
 		ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, UserWithAuth: true, Restricted: true, SignEncrypt: true},
@@ -97,8 +102,8 @@ func AKPublic(key *ecdsa.PublicKey) tpm2.TPMTPublic {
 			},
 		}),
 		Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
-			X: tpm2.TPM2BECCParameter{Buffer: key.X.FillBytes(make([]byte, 32))},
-			Y: tpm2.TPM2BECCParameter{Buffer: key.Y.FillBytes(make([]byte, 32))},
+			X: tpm2.TPM2BECCParameter{Buffer: point[1:33]},
+			Y: tpm2.TPM2BECCParameter{Buffer: point[33:]},
 		}),
 	}
 }

@@ -160,7 +160,8 @@ func (t *TPM) setUp(ctx context.Context) error {
 	// Its tools write to the home folder and to TMPDIR.
 	cmd.Env = append(os.Environ(), "HOME="+t.Dir, "XDG_CONFIG_HOME="+t.Dir, "TMPDIR="+t.Dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		log, _ := os.ReadFile(filepath.Join(t.Dir, "setup.log")) //nolint:errcheck // only to say more
+		// The log may not be there; it only says more.
+		log, _ := os.ReadFile(filepath.Join(t.Dir, "setup.log"))
 		return fmt.Errorf("setting up swtpm: %w: %s%s", err, tail(out), tail(log))
 	}
 	return nil
@@ -300,7 +301,7 @@ func (t *TPM) Authorities() ([]*x509.Certificate, error) {
 func (t *TPM) AuthoritiesPEM() ([]byte, error) {
 	var all []byte
 	for _, name := range []string{"swtpm-localca-rootca-cert.pem", "issuercert.pem"} {
-		data, err := os.ReadFile(filepath.Join(t.caDir(), name)) //nolint:gosec // own folder
+		data, err := os.ReadFile(filepath.Join(t.caDir(), name))
 		if err != nil {
 			return nil, fmt.Errorf("reading swtpm's authority: %w", err)
 		}
