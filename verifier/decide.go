@@ -97,7 +97,7 @@ func (d *decision) look(c *candidate) {
 		}
 		s.kinds++
 		for _, a := range s.authorities {
-			f, serr := d.check(c, a)
+			f, serr := d.check(c, e, a)
 			if serr != nil {
 				s.reject(serr.stage, serr.err, a.name, c)
 				continue
@@ -116,7 +116,14 @@ func (s *demandState) reject(at stage, err error, authority string, c *candidate
 
 // check says whether candidate c is a's signature of the image. What the
 // signature shows comes from the cache; what is made of it never does.
-func (d *decision) check(c *candidate, a *authority) (*fact, *stageError) {
+func (d *decision) check(c *candidate, e *entity, a *authority) (*fact, *stageError) {
+	// The digest in a message signature is a claim and an input at once: with
+	// another image's, nothing could be verified that is about this one.
+	if e.message == nil {
+		if err := e.claims.about(d.digests); err != nil {
+			return nil, &stageError{stageSubject, err}
+		}
+	}
 	f, serr := d.v.fact(c, a)
 	if serr != nil {
 		return nil, serr

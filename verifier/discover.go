@@ -355,7 +355,7 @@ func (s *search) splitFailures(in []*candidate) (out []*candidate, failure error
 func (s *search) bundles(ctx context.Context, listed []Descriptor) {
 	var order []Descriptor
 	for _, d := range listed {
-		if d.ArtifactType == "" || isBundleType(d.ArtifactType) {
+		if unknownArtifact(d.ArtifactType) || isBundleType(d.ArtifactType) {
 			order = append(order, d)
 			continue
 		}
@@ -388,13 +388,17 @@ func (s *search) rank(d Descriptor) int {
 	switch {
 	case slices.Contains(s.want.predicates, hint), s.want.signatures && hint == PredicateSign:
 		return 0
-	case hint == "" && d.ArtifactType != "":
+	case hint == "" && !unknownArtifact(d.ArtifactType):
 		return 1
 	case hint != "":
 		return 2
 	}
 	return 3
 }
+
+// unknownArtifact: some registries list the media type of the config, which is
+// the empty one, where the manifest has an artifactType.
+func unknownArtifact(t string) bool { return t == "" || t == "application/vnd.oci.empty.v1+json" }
 
 func budgetSpent(ctx context.Context) bool {
 	b := budgetOf(ctx)
