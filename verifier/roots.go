@@ -3,6 +3,7 @@
 package verifier
 
 import (
+	"bytes"
 	_ "embed"
 	"os"
 
@@ -82,6 +83,10 @@ const PublicGoodDate = "2025-09-22"
 // as of [PublicGoodDate]. Only the command line uses them, where nobody named
 // others: the daemon's roots are those that its head names.
 func PublicGoodRoot() (*Roots, error) { return ParseRoots(publicGood) }
+
+// PublicGoodJSON returns a copy of the trusted_root.json that [PublicGoodRoot]
+// reads.
+func PublicGoodJSON() []byte { return bytes.Clone(publicGood) }
 
 // readFile reads a whole file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
