@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/assayd/assay/daemon"
+	"github.com/assayd/assay/verdict"
+)
+
+const ownerPEM = `-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEBXhdFrUJZWLvbGGMSbVsQzC2Lq9d
+PSn9mfHcWfxuFVDTHXlTBgTIQ0B5wJhH2S1rQ7Qnrs8E0xJ3mHYVbbb1Zg==
+-----END PUBLIC KEY-----`
+
+// goodConfig is a whole configuration; key is an owner's.
+func goodConfig(key string) string {
+	text := fmt.Sprintf(`profile: development
+listen: 127.0.0.1:8443
+spiffe-id: spiffe://dev.assay.invalid/assay/d/dev/assayd
+workload-api: unix:///run/assay/svid/assayd.sock
+state-dir: /var/lib/assay
+head: /etc/assay/head.json
+owners:
+  threshold: 1
+  keys:
+    - |
+%s
+min-head: 1
+roles:
+  node: [spiffe://dev.assay.invalid/assay/node/*/*]
+  admin: [spiffe://dev.assay.invalid/assay/admin/*/*]
+tee: {kind: sim-snp, dir: /etc/assay/simulator}
+sources:
+  plain-http: ["127.0.0.1:5000"]
+  mirrors: {docker.io: [mirror.example/hub]}
+allow-unwitnessed: true
+limits: {verdict-life: 30m, head-set: 4MiB, queue: 512}
+`, indent(key, 6))
+	if boring {
+		text += "allow-unvalidated: [ed25519]\n"
+	}
+	return text
+}
+
+func indent(text string, n int) string {
+	pad := strings.Repeat(" ", n)
+	return pad + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+pad)
+}
+
+func TestParseConfig(t *testing.T) {
+	key := newOwner(t).publicPEM
+	c, err := daemon.ParseConfig("assayd.yaml", []byte(goodConfig(key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Digest(), verdict.SHA256([]byte(goodConfig(key))); got != want {
+		t.Errorf("got digest %s, want %s", got, want)
+	}
+	if c.Limits.HeadSet != 4<<20 || c.Limits.Queue != 512 || c.Limits.Verifications != 16 {
+		t.Errorf("got limits %+v, want those of the file over the defaults", c.Limits)
+	}
+	var b bytes.Buffer
+	if err := c.Describe(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{string(c.Digest()), "role auditor     nobody", "plain HTTP to registry 127.0.0.1:5000", "no witness watches"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("got description\n%s\nwant it to say %q", b.String(), want)
+		}
+	}
+}
+
+func TestParseConfigMisuse(t *testing.T) {
+	key := newOwner(t).publicPEM
+	for _, tc := range []struct{ name, old, new, want string }{
+		{"unknown key", "min-head: 1", "min-heat: 1", `unknown key "min-heat" in the file`},
+		{"duplicate key", "min-head: 1", "min-head: 1\nmin-head: 2", "twice"},
+		{"null", "min-head: 1", "min-head:", "min-head has no value"},
+		{"anchor", "min-head: 1", "min-head: &a 1", "anchors"},
+		{"second document", "min-head: 1", "min-head: 1\n---\nx: 1", "more than one YAML document"},
+		{"not YAML", "min-head: 1", "min-head: [1", "assayd.yaml:"},
+		{"no profile", "profile: development\n", "", "profile is missing"},
+		{"unknown profile", "profile: development", "profile: prod", `profile is "prod"`},
+		{"production with relaxation", "profile: development", "profile: production", "allow-unwitnessed needs profile development"},
+		{"witnessed", "allow-unwitnessed: true\n", "", "the log needs witnesses"},
+		{"no listen", "listen: 127.0.0.1:8443\n", "", "listen is missing"},
+		{"listen without port", "127.0.0.1:8443", "127.0.0.1", "want an address with a port"},
+		{"no owners", "owners:\n  threshold: 1\n  keys:\n    - |\n" + indent(key, 6) + "\n", "", "owners are missing"},
+		{"threshold too high", "threshold: 1", "threshold: 2", "owners.threshold is 2"},
+		{"key cut", indent(key, 6), "      nonsense", "owners.keys[0]: not exactly one PUBLIC KEY"},
+		{"head zero", "min-head: 1", "min-head: 0", "min-head is 0"},
+		{"number as text", "min-head: 1", `min-head: "1"`, "whole number"},
+		{"role of another trust domain", "dev.assay.invalid/assay/node", "other.invalid/assay/node", "trust domain"},
+		{"unknown role", "  admin:", "  boss:", `unknown role "boss"`},
+		{"no tee", "tee: {kind: sim-snp, dir: /etc/assay/simulator}\n", "", "tee.kind is missing"},
+		{"tee without folder", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: sim-snp}", "tee.dir"},
+		{"tpm without device", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: tpm}", "exactly one of device and socket"},
+		{"plain HTTP elsewhere", "127.0.0.1:5000", "registry.example:5000", "not on loopback"},
+		{"mirror", "mirror.example/hub", "HTTP://x", "mirrors"},
+		{"life too long", "verdict-life: 30m", "denial-life: 2m", "limits.denial-life is 2m0s"},
+		{"negative duration", "verdict-life: 30m", "verdict-life: -30m", "want a duration"},
+		{"size without unit", "head-set: 4MiB", "head-set: 4", "want a size"},
+		{"size over the most", "head-set: 4MiB", "head-set: 17MiB", "limits.head-set"},
+		{"spiffe ID", "spiffe://dev.assay.invalid/assay/d/dev/assayd", "https://dev.assay.invalid/assayd", "spiffe-id"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			text := strings.Replace(goodConfig(key), tc.old, tc.new, 1)
+			if text == goodConfig(key) {
+				t.Fatalf("%q is not in the configuration", tc.old)
+			}
+			_, err := daemon.ParseConfig("assayd.yaml", []byte(text))
+			m, ok := errors.AsType[*verdict.Misuse](err)
+			if !ok {
+				t.Fatalf("got %v, want a misuse", err)
+			}
+			if !strings.Contains(m.Error(), tc.want) {
+				t.Errorf("got %q, want it to say %q", m.Error(), tc.want)
+			}
+		})
+	}
+}
+
+func TestParseConfigProductionNeedsWitnesses(t *testing.T) {
+	text := goodConfig(newOwner(t).publicPEM)
+	for _, r := range [][2]string{
+		{"profile: development", "profile: production"},
+		{"allow-unwitnessed: true\n", ""},
+		{"tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: tpm, device: /dev/tpmrm0}"},
+		{"  plain-http: [\"127.0.0.1:5000\"]\n", ""},
+	} {
+		text = strings.Replace(text, r[0], r[1], 1)
+	}
+	_, err := daemon.ParseConfig("assayd.yaml", []byte(text))
+	if m, ok := errors.AsType[*verdict.Misuse](err); !ok || !strings.Contains(m.Text, "needs witnesses") {
+		t.Errorf("got %v, want a misuse about witnesses", err)
+	}
+}
+
+func TestParseConfigHint(t *testing.T) {
+	text := strings.Replace(goodConfig(newOwner(t).publicPEM), "workload-api", "workloadapi", 1)
+	_, err := daemon.ParseConfig("assayd.yaml", []byte(text))
+	m, ok := errors.AsType[*verdict.Misuse](err)
+	if !ok || m.Hint != `did you mean "workload-api"?` || !strings.HasPrefix(m.Text, "assayd.yaml:4:1: ") {
+		t.Errorf("got %#v, want the place and a hint", err)
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte(goodConfig(ownerPEM)))
+	f.Add([]byte("profile: development\n---\n"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 1<<16 {
+			return
+		}
+		c, err := daemon.ParseConfig("fuzz", data)
+		if err == nil && c.Digest() != verdict.SHA256(data) {
+			t.Error("a digest that is not the file's")
+		}
+		if err != nil && c.Profile != "" {
+			t.Error("an error with a configuration")
+		}
+	})
+}
