@@ -62,7 +62,7 @@ type ReferenceEntry struct {
 	// Profile is Production or Development; a node that does not accept
 	// development refuses such an entry.
 	Profile string `json:"profile"`
-	// Registers are pinned values in hex, by name: "pcr0" … "pcr23".
+	// Registers are pinned values in hex, by name: "pcr0" … "pcr15".
 	Registers map[string]string `json:"registers,omitempty"`
 }
 

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/assayd/assay/verdict"
+)
+
+func TestReferences(t *testing.T) {
+	w := newWorld(t)
+	tpm := verdict.ReferenceEntry{
+		Name: "tpm", Kind: verdict.KindTPM, Configs: []verdict.Digest{w.config}, Events: "pcr14", Flavours: []string{"fips140"},
+		NotBefore: unix(0), NotAfter: unix(time.Hour), Profile: verdict.Production, Registers: map[string]string{"pcr0": zeroSum, "pcr11": zeroSum},
+	}
+	w.references.Entries = append(w.references.Entries, tpm)
+	good := encoded(t, w.references)
+	entry := func(i int, f func(e map[string]any)) []byte {
+		return edit(t, good, func(m map[string]any) { f(m["entries"].([]any)[i].(map[string]any)) })
+	}
+	for _, tt := range []struct {
+		name string
+		data []byte
+		code verdict.Code
+	}{
+		{"good", good, ""},
+		{"with floors", edit(t, good, func(m map[string]any) {
+			m["floors"] = map[string]any{"snp": map[string]any{"bootloader": 4, "microcode": 219, "snp": 255, "tee": 0}}
+		}), ""},
+		{"genuine SNP in production", entry(0, func(e map[string]any) { e["kind"], e["profile"] = "snp", "production" }), ""},
+		{"simulator in production", entry(0, func(e map[string]any) { e["profile"] = "production" }), verdict.HeadMalformed},
+		{"no profile", entry(0, func(e map[string]any) { e["profile"] = "" }), verdict.HeadMalformed},
+		{"no entries", edit(t, good, func(m map[string]any) { m["entries"] = []any{} }), verdict.HeadMalformed},
+		{"too many entries", edit(t, good, func(m map[string]any) {
+			for len(m["entries"].([]any)) <= 256 {
+				m["entries"] = append(m["entries"].([]any), m["entries"].([]any)[0])
+			}
+		}), verdict.HeadMalformed},
+		{"version 2", edit(t, good, func(m map[string]any) { m["v"] = 2 }), verdict.HeadMalformed},
+		{"floor beyond a byte", edit(t, good, func(m map[string]any) {
+			m["floors"] = map[string]any{"snp": map[string]any{"bootloader": 256, "microcode": 0, "snp": 0, "tee": 0}}
+		}), verdict.HeadMalformed},
+		{"floor with a component missing", edit(t, good, func(m map[string]any) { m["floors"] = map[string]any{"snp": map[string]any{"snp": 22}} }), verdict.HeadMalformed},
+		{"unknown kind", entry(0, func(e map[string]any) { e["kind"] = "sgx" }), verdict.HeadMalformed},
+		{"no configs", entry(0, func(e map[string]any) { e["configs"] = []any{} }), verdict.HeadMalformed},
+		{"bad config", entry(0, func(e map[string]any) { e["configs"] = []any{"*"} }), verdict.HeadMalformed},
+		{"no flavours", entry(0, func(e map[string]any) { e["flavours"] = []any{} }), verdict.HeadMalformed},
+		{"unknown flavour", entry(0, func(e map[string]any) { e["flavours"] = []any{"openssl"} }), verdict.HeadMalformed},
+		{"no name", entry(0, func(e map[string]any) { e["name"] = "" }), verdict.HeadMalformed},
+		{"no measurement", entry(0, func(e map[string]any) { delete(e, "measurement") }), verdict.HeadMalformed},
+		{"short measurement", entry(0, func(e map[string]any) { e["measurement"] = zeroSum }), verdict.HeadMalformed},
+		{"registers of SNP", entry(0, func(e map[string]any) { e["registers"] = map[string]any{"pcr0": zeroSum} }), verdict.HeadMalformed},
+		{"event list of SNP", entry(0, func(e map[string]any) { e["events"] = "pcr14" }), verdict.HeadMalformed},
+		{"ends before it begins", entry(0, func(e map[string]any) { e["not_after"] = e["not_before"] }), verdict.HeadMalformed},
+		{"no begin", entry(0, func(e map[string]any) { delete(e, "not_before") }), verdict.HeadMalformed},
+		{"measurement of a TPM", entry(1, func(e map[string]any) { e["measurement"] = measurement }), verdict.HeadMalformed},
+		{"TPM without registers", entry(1, func(e map[string]any) { delete(e, "registers") }), verdict.HeadMalformed},
+		{"TPM with empty registers", entry(1, func(e map[string]any) { e["registers"] = map[string]any{} }), verdict.HeadMalformed},
+		{"TPM without event list", entry(1, func(e map[string]any) { e["events"] = "none" }), verdict.HeadMalformed},
+		{"event list of a TPM elsewhere", entry(1, func(e map[string]any) { e["events"] = "pcr16" }), verdict.HeadMalformed},
+		{"register of the event list pinned", entry(1, func(e map[string]any) { e["registers"] = map[string]any{"pcr14": zeroSum} }), verdict.HeadMalformed},
+		// PCR 16 and 23 can be reset by software.
+		{"register that software resets", entry(1, func(e map[string]any) { e["registers"] = map[string]any{"pcr16": zeroSum} }), verdict.HeadMalformed},
+		{"register 23", entry(1, func(e map[string]any) { e["registers"] = map[string]any{"pcr23": zeroSum} }), verdict.HeadMalformed},
+		{"register with a leading zero", entry(1, func(e map[string]any) { e["registers"] = map[string]any{"pcr01": zeroSum} }), verdict.HeadMalformed},
+		{"upper-case register", entry(1, func(e map[string]any) { e["registers"] = map[string]any{"PCR1": zeroSum} }), verdict.HeadMalformed},
+		{"register value by SHA-1", entry(1, func(e map[string]any) { e["registers"] = map[string]any{"pcr1": zeroSum[:40]} }), verdict.HeadMalformed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := verdict.ParseReferences(tt.data)
+			wantCode(t, err, tt.code)
+			if err != nil && (r.Entries != nil || r.V != 0) {
+				t.Errorf("got %+v with an error, want the zero value", r)
+			}
+		})
+	}
+	if _, err := (verdict.References{}).Encode(); err == nil {
+		t.Error("got the bytes of no references, want an error")
+	}
+	for d, want := range map[time.Duration]bool{-time.Second: false, 0: true, time.Hour - time.Second: true, time.Hour: false} {
+		if got := tpm.Valid(at.Add(d)); got != want {
+			t.Errorf("%s: got valid %v, want %v", d, got, want)
+		}
+	}
+}
+
+func FuzzReferences(f *testing.F) {
+	f.Add(golden(f, "references.json"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := verdict.ParseReferences(data)
+		if err != nil {
+			if r.Entries != nil || r.V != 0 {
+				t.Fatalf("got %+v with an error, want the zero value", r)
+			}
+			return
+		}
+		if !bytes.Equal(encoded(t, r), data) {
+			t.Fatalf("got %s, want %s", encoded(t, r), data)
+		}
+	})
+}
