@@ -84,11 +84,20 @@ func (m *Misuse) Error() string { return m.Text }
 // Unwrap returns the cause.
 func (m *Misuse) Unwrap() error { return m.Err }
 
-// ReasonOf returns the reason that err carries. An error that carries none is
-// an [Internal] one: what has no code was not foreseen, and lets nothing
-// through.
+// Refused tells whether err is the answer no, and not merely a failure whose cause
+// was one.
+func Refused(err error) bool {
+	r, refused := errors.AsType[*Refusal](err)
+	f, failed := errors.AsType[*Failure](err)
+	return refused && (!failed || !errors.Is(f, r))
+}
+
+// ReasonOf returns the reason that err carries, the outermost of several: a
+// failure whose cause is a refusal is a failure. An error that carries none is an
+// [Internal] one: what has no code was not foreseen, and lets nothing through.
 func ReasonOf(err error) Reason {
-	if r, ok := errors.AsType[*Refusal](err); ok {
+	if Refused(err) {
+		r, _ := errors.AsType[*Refusal](err)
 		return r.Reason
 	}
 	if f, ok := errors.AsType[*Failure](err); ok {
