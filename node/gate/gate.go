@@ -88,7 +88,7 @@ func (g *Gate) decide(ctx context.Context, q Query, at time.Time) (Decision, err
 	if err != nil {
 		return Decision{}, verdict.Fail(verdict.HeadMissing, "deciding about %s: %w", image, err)
 	}
-	k := g.knowledge(state, at)
+	k := g.Knowledge(state, at)
 	k.AgentErr = agentErr
 	if agentErr != nil {
 		if a, err = state.Answer(repository, digest); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -113,8 +113,8 @@ func (g *Gate) ask(ctx context.Context, name string, digest verdict.Digest) (Ans
 	return Ask(ctx, g.config.Socket, g.config.AgentUID, Request{Name: name, Digest: digest})
 }
 
-// knowledge reads what owners signed from the state folder.
-func (g *Gate) knowledge(state State, at time.Time) Knowledge {
+// Knowledge reads what owners signed from the state folder.
+func (g *Gate) Knowledge(state State, at time.Time) Knowledge {
 	k := Knowledge{Config: g.config}
 	owners := g.config.Owners
 	owners.After = g.config.MinHead

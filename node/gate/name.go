@@ -14,10 +14,8 @@ import (
 const maxName = verdict.MaxRepository + 1 + 128 + 1 + 136
 
 // ParseName returns the repository of a fully qualified image reference as
-// containerd gives it (registry/repository, then :tag, @digest, or both), and the
-// digest in it if there is one. Names of Docker Hub are normalised as containerd
-// does before it pulls: index.docker.io is docker.io, and a repository of one
-// segment there is in library/. The error is a *verdict.Refusal input.malformed.
+// containerd gives it (registry/repository, then :tag, @digest, or both) in its
+// canonical form, and the digest in it if there is one. The error is a *verdict.Refusal input.malformed.
 func ParseName(name string) (repository string, digest verdict.Digest, err error) {
 	if len(name) > maxName {
 		return "", "", verdict.Refuse(verdict.InputMalformed, "reading image name: %d bytes, want at most %d", len(name), maxName)
@@ -35,17 +33,29 @@ func ParseName(name string) (repository string, digest verdict.Digest, err error
 		}
 		rest = rest[:colon]
 	}
-	host, path, _ := strings.Cut(rest, "/")
-	if host == "docker.io" || host == "index.docker.io" {
-		if host = "docker.io"; path != "" && !strings.Contains(path, "/") {
-			path = "library/" + path
-		}
-		rest = host + "/" + path
-	}
+	rest = canonical(rest)
 	if err := verdict.CheckRepository(rest); err != nil {
 		return "", "", verdict.Refuse(verdict.InputMalformed, "reading image name: %w", err)
 	}
 	return rest, digest, nil
+}
+
+// canonical writes a repository as policies and deny lists name it, so that no other
+// spelling of the same walks around them: a host in lower case without the default
+// port, one name for Docker Hub, and there library/ before a single segment.
+func canonical(repository string) string {
+	host, path, ok := strings.Cut(repository, "/")
+	if !ok {
+		return repository
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ":443")
+	if host == "index.docker.io" || host == "registry-1.docker.io" {
+		host = "docker.io"
+	}
+	if host == "docker.io" && path != "" && !strings.Contains(path, "/") {
+		path = "library/" + path
+	}
+	return host + "/" + path
 }
 
 // checkTag holds the grammar of distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}.

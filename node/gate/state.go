@@ -86,10 +86,7 @@ type DenyMark struct {
 
 // A LogMark is the largest checkpoint of a log that was seen.
 type LogMark struct {
-	Origin string `json:"origin"`
-	Size   uint64 `json:"size"`
-	// Root is in hex.
-	Root string `json:"root"`
+	verdict.LogMark
 	// Seen is when, in Unix seconds: the oldest marks go first.
 	Seen int64 `json:"seen"`
 }
@@ -163,6 +160,8 @@ type ImageRecord struct {
 	// Known is since when, in Unix seconds, the image was let through here
 	// without a refusal in between, by namespace; a pull has none, "".
 	Known map[string]int64 `json:"known,omitempty"`
+	// Proven are the jti of tickets whose leaf was found in the log.
+	Proven []string `json:"proven,omitempty"`
 	// Asked is when it was last asked for, in Unix seconds, roughly.
 	Asked int64 `json:"asked"`
 }
