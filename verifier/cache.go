@@ -113,17 +113,11 @@ func (s *shared) fly(ctx context.Context, key string, do func(context.Context) (
 		s.wg.Go(func() {
 			ctx, cancel := context.WithTimeout(s.ctx, flightTimeout)
 			defer cancel()
-			defer func() {
-				// A library that panics on hostile input decides nothing.
-				if p := recover(); p != nil {
-					f.result, f.err = nil, verdict.Fail(verdict.Internal, "verifying: recovered from a panic: %v", p)
-				}
-				s.mu.Lock()
-				delete(s.flights, key)
-				s.mu.Unlock()
-				close(f.done)
-			}()
-			f.result, f.err = do(ctx)
+			f.err = safely(func() (err error) { f.result, err = do(ctx); return err })()
+			s.mu.Lock()
+			delete(s.flights, key)
+			s.mu.Unlock()
+			close(f.done)
 		})
 	}
 	s.mu.Unlock()

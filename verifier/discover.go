@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -49,6 +50,10 @@ type wanted struct {
 	predicates []string
 }
 
+func (w wanted) String() string {
+	return strconv.FormatBool(w.signatures) + " " + strings.Join(w.predicates, " ")
+}
+
 // readImage fetches the manifest. The error is a Refusal when there is no image,
 // or a Failure when that could not be found out.
 func readImage(ctx context.Context, src Source, img Image) (*evidence, *manifest, error) {
@@ -75,18 +80,31 @@ func readImage(ctx context.Context, src Source, img Image) (*evidence, *manifest
 // it is in the evidence.
 func (ev *evidence) discover(ctx context.Context, src Source, req Request, m *manifest, want wanted, enough func([]*candidate) bool) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
+	g.Go(safely(func() error {
 		var err error
 		ev.platforms, err = readPlatforms(gctx, src, req, m)
 		return err
-	})
-	g.Go(func() error {
+	}))
+	g.Go(safely(func() error {
 		s := &search{src: src, image: req.Image, want: want, enough: enough}
 		s.run(gctx)
 		ev.candidates, ev.failure = s.found, s.failure
 		return nil
-	})
+	}))
 	return g.Wait()
+}
+
+// safely makes a failure of a panic: on a goroutine of its own it would end
+// the process. A library that panics on hostile input decides nothing.
+func safely(f func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = verdict.Fail(verdict.Internal, "verifying: recovered from a panic: %v", p)
+			}
+		}()
+		return f()
+	}
 }
 
 // digestsOf returns the digests by which a subject can name the image.
@@ -131,7 +149,7 @@ func readPlatforms(ctx context.Context, src Source, req Request, m *manifest) ([
 		if read++; read > MaxPlatforms {
 			break
 		}
-		g.Go(func() error { return readChild(gctx, src, req.Image.Repository, sizes[i], &out[i]) })
+		g.Go(safely(func() error { return readChild(gctx, src, req.Image.Repository, sizes[i], &out[i]) }))
 	}
 	return out, g.Wait()
 }
@@ -222,16 +240,20 @@ func (s *search) fail(err error) {
 
 func (s *search) run(ctx context.Context) {
 	var (
-		legacy  []*candidate
-		listed  []Descriptor
-		sigErr  error
-		listErr error
-		wg      sync.WaitGroup
+		legacy []*candidate
+		listed []Descriptor
+		sigErr error
+		wg     sync.WaitGroup
 	)
 	if s.want.signatures {
-		wg.Go(func() { legacy, sigErr = s.legacy(ctx) })
+		wg.Go(func() {
+			sigErr = safely(func() (err error) { legacy, err = s.legacy(ctx); return err })()
+		})
 	}
-	wg.Go(func() { listed, listErr = s.src.Referrers(ctx, s.image.Repository, s.image.Digest) })
+	listErr := safely(func() (err error) {
+		listed, err = s.src.Referrers(ctx, s.image.Repository, s.image.Digest)
+		return err
+	})()
 	wg.Wait()
 	for _, err := range []error{sigErr, listErr} {
 		if err != nil {
@@ -304,7 +326,7 @@ func (s *search) legacy(ctx context.Context) ([]*candidate, error) {
 			p = &payload{}
 			payloads[l.Digest] = p
 		}
-		g.Go(func() error {
+		g.Go(safely(func() error {
 			p.once.Do(func() {
 				p.body, p.err = s.src.Blob(gctx, s.image.Repository, l.Digest, l.Size, MaxBundleBytes)
 			})
@@ -312,7 +334,7 @@ func (s *search) legacy(ctx context.Context) ([]*candidate, error) {
 			out[i].inputs = []Input{{Digest: d, URI: s.uri(d), MediaType: m.mediaType}, {Digest: l.Digest, URI: s.uri(l.Digest), MediaType: l.MediaType}}
 			out[i].err = p.err
 			return nil
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

@@ -188,6 +188,8 @@ func imageKey(req Request) string {
 
 // decide is a verification without the verdict cache.
 func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRule, image string) (*Result, error) {
+	want := wantedBy(rules)
+	image += " " + want.String() // the order of candidates depends on it
 	if ev, ok := v.shared.images.Get(image); ok {
 		// What was found before is as good as what would be found now, when it
 		// is enough; when it is not, there may be more by now.
@@ -204,7 +206,7 @@ func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRul
 	}
 	d := v.newDecision(rules, req.At, ev.digests)
 	if m != nil {
-		if err := ev.discover(ctx, v.source, req, m, d.wanted(), d.enough); err != nil {
+		if err := ev.discover(ctx, v.source, req, m, want, d.enough); err != nil {
 			return d.undecided(&Result{Image: req.Image, At: req.At}, err)
 		}
 	}
@@ -227,15 +229,22 @@ func (v *Verifier) finish(d *decision, req Request, ev *evidence) (*Result, erro
 	return d.result(req, ev)
 }
 
-// wanted is what the demands can use.
-func (d *decision) wanted() wanted {
+// wantedBy is what the demands of rules can use.
+func wantedBy(rules []*compiledRule) wanted {
 	var w wanted
-	for _, s := range d.demands {
-		if s.what == "" {
-			w.signatures = true
+	for _, r := range rules {
+		if r.Mode == ModeOff {
+			continue
 		}
-		w.predicates = append(w.predicates, s.predicates...)
+		for _, d := range r.demands {
+			if d.what == "" {
+				w.signatures = true
+			}
+			w.predicates = append(w.predicates, d.predicates...)
+		}
 	}
+	slices.Sort(w.predicates)
+	w.predicates = slices.Compact(w.predicates)
 	return w
 }
 

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier"
+	"github.com/assayd/assay/verifier/sigstoretest"
+)
+
+// A counter is a source that counts what it is asked.
+type counter struct {
+	verifier.Source
+	n atomic.Int64
+	// fail is what Referrers answers, when set.
+	fail atomic.Pointer[verdict.Failure]
+}
+
+func (c *counter) Manifest(ctx context.Context, repo string, d verdict.Digest) (string, []byte, error) {
+	c.n.Add(1)
+	return c.Source.Manifest(ctx, repo, d)
+}
+
+func (c *counter) Referrers(ctx context.Context, repo string, d verdict.Digest) ([]verifier.Descriptor, error) {
+	c.n.Add(1)
+	if f := c.fail.Load(); f != nil {
+		return nil, f
+	}
+	return c.Source.Referrers(ctx, repo, d)
+}
+
+// same are the parts of a result that hit and miss have in common.
+var same = cmp.Options{cmpopts.IgnoreFields(verifier.Result{}, "Explanation", "At")}
+
+// TestHitIsMiss: whatever was asked before, by whatever policy and deny list,
+// the answer is that of a verifier that knows nothing.
+func TestHitIsMiss(t *testing.T) {
+	keyA, pubA := newKey(t, "p256")
+	keyB, pubB := newKey(t, "p384")
+	head := "version: 1\nauthorities:\n" + keylessYAML("release", subject) + keyYAML("a", pubA) + keyYAML("b", pubB) + "      not-after: 2026-12-31T00:00:00Z\nrules:\n"
+	all := "[release, a, b]"
+	var policies []*verifier.Policy
+	for _, rules := range []string{
+		"  - {name: any, repositories: ['**'], authorities: " + all + ", require: 1}\n",
+		"  - {name: two, repositories: ['**'], authorities: " + all + ", require: 2}\n",
+		"  - {name: three, repositories: ['**'], mode: audit, authorities: " + all + ", require: 3}\n",
+		"  - {name: b, repositories: ['**'], authorities: [b]}\n  - {name: prod, repositories: ['**'], namespaces: [prod], authorities: " + all + ", require: 2}\n",
+		"  - name: provenance\n    repositories: ['**']\n    authorities: [a]\n    attestations:\n      - {predicate-type: slsaprovenance, authorities: [release]}\n",
+	} {
+		policies = append(policies, policy(t, head+rules))
+	}
+	k := newKit(t)
+	var images []verifier.Image
+	var denies []verdict.DenyList
+	for set := range 16 {
+		img := k.push(fmt.Sprint(set))
+		images = append(images, img)
+		var layers []sigstoretest.Layer
+		if set&1 != 0 {
+			layers = append(layers, k.layer(img, sigstoretest.Options{Key: keyA, At: signedAt}))
+		}
+		if set&2 != 0 {
+			layers = append(layers, k.layer(img, sigstoretest.Options{Key: keyB, At: signedAt, NoLog: true}))
+		}
+		if len(layers) > 0 {
+			k.attachLayers(img, layers...)
+		}
+		if set&4 != 0 {
+			k.attachBundle(img, k.bundle(img, good()), "")
+		}
+		if set&8 != 0 {
+			o := good()
+			o.Predicate = verifier.PredicateProvenance
+			k.attachBundle(img, k.bundle(img, o), verifier.PredicateProvenance)
+		}
+	}
+	denies = []verdict.DenyList{{}, {V: 1, Identities: []verdict.DeniedIdentity{{SAN: subject}}}, {V: 1, Images: []verdict.Digest{images[5].Digest}}}
+	src := k.source()
+	warm := newVerifier(t, verifier.Config{Policy: policies[0], Roots: k.roots, Source: src})
+	passed, failed := 0, 0
+	for round := range 2 {
+		for _, p := range policies {
+			for _, deny := range denies {
+				v, err := warm.WithPolicy(p, k.roots)
+				if err == nil {
+					v, err = v.WithDeny(deny)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				cold := newVerifier(t, verifier.Config{Policy: p, Roots: k.roots, Source: src, Deny: deny})
+				for i, img := range images {
+					req := verifier.Request{Image: img, At: now}
+					want, wantErr := cold.Verify(t.Context(), req)
+					got, gotErr := v.Verify(t.Context(), req)
+					if diff := cmp.Diff(want, got, same); diff != "" || verdict.CodeOf(wantErr) != verdict.CodeOf(gotErr) {
+						t.Fatalf("round %d, image %d, policy %s: %v, %v\n%s", round, i, p.Digest().Short(), wantErr, gotErr, diff)
+					}
+					if got != nil && got.Passed {
+						passed++
+					} else {
+						failed++
+					}
+				}
+			}
+		}
+	}
+	if passed < 50 || failed < 50 {
+		t.Errorf("%d passes and %d others: the cases do not say much", passed, failed)
+	}
+}
+
+func TestVerdictCache(t *testing.T) {
+	k := newKit(t)
+	k.attachLayers(k.image, k.layer(k.image, good()))
+	unsigned := k.push("unsigned")
+	src := &counter{Source: k.source()}
+	v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: k.roots, Source: src})
+	ask := func(img verifier.Image, at time.Time) int64 {
+		before := src.n.Load()
+		if _, err := v.Verify(t.Context(), verifier.Request{Image: img, At: at}); err != nil {
+			t.Fatal(err)
+		}
+		return src.n.Load() - before
+	}
+	if ask(k.image, now) == 0 || ask(k.image, now) != 0 || ask(k.image, now.Add(verifier.PositiveTTL-time.Second)) != 0 {
+		t.Error("a pass is not kept for its time")
+	}
+	if ask(unsigned, now) == 0 || ask(unsigned, now.Add(verifier.NegativeTTL-time.Second)) != 0 {
+		t.Error("no signature is not kept for its time")
+	}
+	if ask(unsigned, now.Add(verifier.NegativeTTL)) == 0 {
+		t.Error("no signature is kept too long")
+	}
+	if ask(unsigned, now.Add(-time.Hour)) == 0 {
+		t.Error("a clock that went back gets an answer of the future")
+	}
+	// A signature that comes later is found.
+	k.attachLayers(unsigned, k.layer(unsigned, good()))
+	src.Source = k.source()
+	if ok, code, _ := verify(t.Context(), t, v, unsigned, now.Add(time.Hour)); !ok {
+		t.Errorf("signed meanwhile: %q", code)
+	}
+}
+
+func TestFailuresAreNotKept(t *testing.T) {
+	k := newKit(t)
+	src := &counter{Source: k.source()}
+	rules := "version: 1\nauthorities:\n" + keylessYAML("release", subject) + "rules:\n  - {name: a, repositories: ['**'], mode: %s, authorities: [release]}\n"
+	src.fail.Store(verdict.Fail(verdict.RegistryUnreachable, "testing"))
+	v := newVerifier(t, verifier.Config{Policy: policy(t, fmt.Sprintf(rules, "enforce")), Roots: k.roots, Source: src})
+	if _, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now}); verdict.CodeOf(err) != verdict.RegistryUnreachable {
+		t.Errorf("enforce: got %v", err)
+	}
+	// Under audit it lets through, says so, and is no decision to keep.
+	v = newVerifier(t, verifier.Config{Policy: policy(t, fmt.Sprintf(rules, "audit")), Roots: k.roots, Source: src})
+	res, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Decided || res.Passed || res.Namespaces[0].Outcome != verdict.OutcomeAuditFail || res.Reasons[0].Code != verdict.RegistryUnreachable {
+		t.Errorf("audit: %+v", res)
+	}
+	src.fail.Store(nil)
+	if res, err = v.Verify(t.Context(), verifier.Request{Image: k.image, At: now}); err != nil || !res.Decided || res.Reasons[0].Code != verdict.SigNone {
+		t.Errorf("afterwards: %+v, %v", res, err)
+	}
+	// What is found all the same is enough, whatever fails beside it.
+	k.attachLayers(k.image, k.layer(k.image, good()))
+	src.Source = k.source()
+	src.fail.Store(verdict.Fail(verdict.RegistryUnreachable, "testing"))
+	v = newVerifier(t, verifier.Config{Policy: policy(t, fmt.Sprintf(rules, "enforce")), Roots: k.roots, Source: src})
+	if ok, code, _ := verify(t.Context(), t, v, k.image, now); !ok {
+		t.Errorf("with a good signature: %q", code)
+	}
+}
+
+func TestDeny(t *testing.T) {
+	k := newKit(t)
+	k.attachLayers(k.image, k.layer(k.image, good()))
+	src := &counter{Source: k.source()}
+	v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: k.roots, Source: src})
+	res, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now})
+	if err != nil || !res.Passed {
+		t.Fatalf("got %+v, %v", res, err)
+	}
+	id := res.Identities[0]
+	for _, tt := range []struct {
+		name string
+		deny verdict.DenyList
+		want verdict.Code
+	}{
+		{"nothing", verdict.DenyList{}, ""},
+		{"image", verdict.DenyList{Images: []verdict.Digest{k.image.Digest}}, verdict.RevokedImage},
+		{"configuration", verdict.DenyList{Images: []verdict.Digest{res.Platforms[0].Config}}, verdict.RevokedImage},
+		{"repository", verdict.DenyList{Repositories: []string{repo}}, verdict.RevokedImage},
+		{"identity", verdict.DenyList{Identities: []verdict.DeniedIdentity{{Issuer: issuer, SAN: subject}}}, verdict.RevokedIdentity},
+		{"identity of any issuer", verdict.DenyList{Identities: []verdict.DeniedIdentity{{SAN: subject}}}, verdict.RevokedIdentity},
+		{"identity of another issuer", verdict.DenyList{Identities: []verdict.DeniedIdentity{{Issuer: "https://other.example", SAN: subject}}}, ""},
+		{"key", verdict.DenyList{Keys: []verdict.Digest{id.Key}}, verdict.RevokedKey},
+		{"certificate", verdict.DenyList{Certificates: []verdict.Digest{id.Certificate}}, verdict.RevokedCertificate},
+		{"log entry", verdict.DenyList{LogEntries: id.LogEntries}, verdict.RevokedLogEntry},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.deny.V = 1
+			d, err := v.WithDeny(tt.deny)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok, code, _ := verify(t.Context(), t, d, k.image, now); ok != (tt.want == "") || code != tt.want {
+				t.Errorf("passed %v with %q, want %q", ok, code, tt.want)
+			}
+			if d.DenyDigest() == "" || tt.name != "nothing" && d.DenyDigest() == v.DenyDigest() {
+				t.Errorf("deny digest %q", d.DenyDigest())
+			}
+		})
+	}
+}
+
+func TestClosed(t *testing.T) {
+	k := newKit(t)
+	v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: k.roots, Source: k.source()})
+	v.Close()
+	if _, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now}); verdict.CodeOf(err) != verdict.Internal {
+		t.Errorf("got %v", err)
+	}
+	v = newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: k.roots, Source: k.source()})
+	_, err := v.Verify(t.Context(), verifier.Request{Image: k.image})
+	wantMisuse(t, "no time", err, "no time")
+	_, err = verifier.New(verifier.Config{})
+	wantMisuse(t, "nothing", err, "no source")
+	_, err = verifier.New(verifier.Config{Source: k.source()})
+	wantMisuse(t, "no policy", err, "no policy")
+	_, err = verifier.New(verifier.Config{Source: k.source(), Policy: oneOff(t, keyless()), Roots: k.roots, AllowUnvalidated: []string{"md5"}})
+	wantMisuse(t, "md5", err, "ed25519")
+}
+
+// A panicking source stands for a library that panics on hostile input.
+type panicking struct {
+	verifier.Source
+	in string
+}
+
+func (p panicking) panics(in string) {
+	if p.in == in {
+		panic("testing")
+	}
+}
+
+func (p panicking) Manifest(ctx context.Context, repo string, d verdict.Digest) (string, []byte, error) {
+	p.panics("manifest")
+	return p.Source.Manifest(ctx, repo, d)
+}
+
+func (p panicking) Tagged(ctx context.Context, repo, tag string) (verdict.Digest, string, []byte, error) {
+	p.panics("tagged")
+	return p.Source.Tagged(ctx, repo, tag)
+}
+
+func (p panicking) Blob(ctx context.Context, repo string, d verdict.Digest, size, limit int64) ([]byte, error) {
+	p.panics("blob")
+	return p.Source.Blob(ctx, repo, d, size, limit)
+}
+
+func (p panicking) Referrers(ctx context.Context, repo string, d verdict.Digest) ([]verifier.Descriptor, error) {
+	p.panics("referrers")
+	return p.Source.Referrers(ctx, repo, d)
+}
+
+func TestR16Panic(t *testing.T) {
+	k := newKit(t)
+	for _, in := range []string{"manifest", "tagged", "blob", "referrers"} {
+		v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: k.roots, Source: panicking{k.source(), in}})
+		for range 2 {
+			if _, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now}); verdict.CodeOf(err) != verdict.Internal {
+				t.Errorf("%s: got %v, want %q", in, err, verdict.Internal)
+			}
+		}
+	}
+}
