@@ -69,9 +69,6 @@ func (d *Daemon) TestingTEE(s evidenceSource) {
 	d.collector.last = time.Time{}
 }
 
-// TestingQuestions is how many decisions are in memory.
-func (d *Daemon) TestingQuestions() int { return d.decider.known.Len() }
-
 // TestingSlow holds verifications back until the returned function is called.
 func (d *Daemon) TestingSlow() func() {
 	n := d.config.Limits.Verifications
@@ -94,4 +91,23 @@ var DigestsFor = digestsFor
 // Platform is a node's platform.
 func Platform(os, architecture, variant string) platform {
 	return platform{os, architecture, variant, ""}
+}
+
+// TestingFlights is how many questions are being answered.
+func (d *Daemon) TestingFlights() int {
+	d.decider.mu.Lock()
+	defer d.decider.mu.Unlock()
+	return len(d.decider.flights)
+}
+
+// TestingRenew makes the next statement now.
+func (d *Daemon) TestingRenew() {
+	unlock, err := d.lockUpdates(context.Background())
+	if err == nil {
+		defer unlock()
+		err = d.renew(context.Background())
+	}
+	if err != nil {
+		panic(err)
+	}
 }

@@ -5,6 +5,7 @@ package daemon_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -442,3 +443,5 @@ func quiet() *slog.Logger {
 	}
 	return slog.New(slog.NewTextHandler(io.Discard, nil))
 }
+
+func credentialsOf(cfg *tls.Config) credentials.TransportCredentials { return credentials.NewTLS(cfg) }

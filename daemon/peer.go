@@ -79,7 +79,7 @@ func sessionOf(ctx context.Context) (session, error) {
 }
 
 // admit decides whether the peer of ctx may call method now, and counts the
-// call.
+// call. The returned context is ctx where it may not.
 func (d *Daemon) admit(ctx context.Context, method string) (context.Context, func(), error) {
 	var p *spiffe.Peer
 	if from, ok := peer.FromContext(ctx); ok {
@@ -89,15 +89,15 @@ func (d *Daemon) admit(ctx context.Context, method string) (context.Context, fun
 	}
 	// A peer that is nil has no right, too.
 	if err := verbs.Check(p, method); err != nil {
-		return nil, nil, err
+		return ctx, nil, err
 	}
 	if err := p.CheckAt(d.source, time.Now()); err != nil {
-		return nil, nil, err
+		return ctx, nil, err
 	}
 	c := d.callers.of(p.ID)
 	leave, err := c.enter()
 	if err != nil {
-		return nil, nil, err
+		return ctx, nil, err
 	}
 	return context.WithValue(ctx, sessionKey{}, session{p, c}), leave, nil
 }
