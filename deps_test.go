@@ -64,8 +64,10 @@ var layers = map[string][]string{
 	"cmd/assay":      {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate", "cmd/internal"},
 	"cmd/internal":   {"verdict"},
 
-	// Harness: imports what it likes, and is imported by tests alone.
-	"ci": {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate", "cmd/internal"},
+	// Harness: imports what it likes, and is imported by nothing, but for parts
+	// that import nothing of ours, which tests of every layer may use.
+	"ci/swtpm": {},
+	"ci": {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate", "cmd/internal", "ci/swtpm"},
 
 	// This folder: only tests of the repository itself.
 	".": {},
@@ -191,6 +193,9 @@ func TestImportOrder(t *testing.T) {
 					continue
 				}
 				target := longest(to, keys(layers))
+				if test && below(target, "ci") && len(layers[target]) == 0 {
+					continue
+				}
 				if target != layer && !slices.Contains(layers[layer], target) {
 					t.Errorf("%s imports %s (test: %t); %s may import %q", from, to, test, layer, layers[layer])
 				}

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Fuzzes every target of the module for the given time in all (as 600s or 10m),
-# at least a second each. Each package's test binary is built once.
+# at least a second each. Each package's test binary is built once. Minimising new
+# inputs is kept short: its default of a minute takes the whole time of a target
+# whose seeds are large.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,7 +45,7 @@ for target in "${targets[@]}"; do
 	package=$(go list "./$dir")
 	log=$work/log
 	if (cd "$dir" && "$binary" -test.run '^$' -test.fuzz "^$name\$" -test.fuzztime "${each}s" \
-		-test.fuzzcachedir "$cache/$package" -test.timeout 0) >"$log" 2>&1; then
+		-test.fuzzminimizetime 10x -test.fuzzcachedir "$cache/$package" -test.timeout 0) >"$log" 2>&1; then
 		echo "fuzz: ok   $dir $name ($(grep -o 'execs: [0-9]*' "$log" | tail -1))"
 	else
 		echo "fuzz: FAIL $dir $name" >&2
