@@ -67,7 +67,7 @@ var layers = map[string][]string{
 	// Harness: imports what it likes, and is imported by nothing, but for parts
 	// that import nothing of ours, which tests of every layer may use.
 	"ci/swtpm": {},
-	"ci": {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate", "cmd/internal", "ci/swtpm"},
+	"ci":       {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate", "cmd/internal", "ci/swtpm"},
 
 	// This folder: only tests of the repository itself.
 	".": {},
