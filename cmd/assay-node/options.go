@@ -107,7 +107,9 @@ func configCheck(o options, stdout io.Writer) error {
 		return err
 	}
 	var b strings.Builder
-	line := func(key, format string, args ...any) { fmt.Fprintf(&b, "%-16s %s\n", key, fmt.Sprintf(format, args...)) }
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(&b, "%-16s %s\n", key, fmt.Sprintf(format, args...))
+	}
 	line("node", "%s in cluster %s", c.Node, c.Cluster)
 	line("daemons", "%s", strings.Join(c.Daemons, ", "))
 	line("issuers", "%s", strings.Join(c.Issuers, ", "))

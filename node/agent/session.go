@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -75,7 +76,12 @@ func (s *session) fail(err error) {
 	s.code = code
 	s.mu.Unlock()
 	if news {
-		s.a.log.Warn("daemon is not usable", "peer", s.address, "code", code, "err", withHint(err))
+		// A refusal is an alarm: somebody shows this node something that is not so.
+		level := slog.LevelWarn
+		if _, refused := errors.AsType[*verdict.Refusal](err); refused {
+			level = slog.LevelError
+		}
+		s.a.log.Log(context.Background(), level, "daemon is not usable", "peer", s.address, "code", code, "err", withHint(err))
 	}
 	s.a.notify()
 }
@@ -287,7 +293,6 @@ func (s *session) take(ctx context.Context, conn *trust.Conn, m *assayv1.WatchSt
 		s.poke()
 		return nil
 	default:
-		s.a.log.Error("daemon speaks of another head", "peer", s.address, "head", head.Counter, "code", verdict.CodeOf(err), "err", err)
 		return err
 	}
 	s.a.takeStatus(m.GetStatus(), status)
@@ -308,13 +313,10 @@ func (s *session) checkCheckpoint(issuer verdict.Issuer, status verdict.Status) 
 		return err
 	}
 	c, err := log.Checkpoint([]byte(status.Checkpoint))
-	if err == nil {
-		err = s.a.markLog(verdict.LogMark{Origin: c.Origin, Size: c.Size, Root: rootText(c.Root)})
-	}
 	if err != nil {
-		s.a.log.Error("checkpoint of the daemon's log is not acceptable", "peer", s.address, "code", verdict.CodeOf(err), "err", err)
+		return err
 	}
-	return err
+	return s.a.markLog(verdict.LogMark{Origin: c.Origin, Size: c.Size, Root: rootText(c.Root)})
 }
 
 func rootText(root proof.Hash) string { return base64.StdEncoding.EncodeToString(root[:]) }
