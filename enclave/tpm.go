@@ -31,6 +31,10 @@ const (
 	nvChunk        = 512
 	maxCertificate = 16 << 10
 	maxChainFile   = 64 << 10
+	// maxChallenge bounds both parts of a challenge: a TPM needs 34 + 32 bytes and
+	// the size of its key, and one that is given more than its buffer holds may
+	// hang up on everyone.
+	maxChallenge = 1 << 10
 )
 
 // quotedPCRs are the PCRs that are quoted: those that software cannot reset.
@@ -306,6 +310,9 @@ func (a *tpmAttester) Kind() string { return verdict.KindTPM }
 
 // ActivateCredential implements Attester.
 func (a *tpmAttester) ActivateCredential(ctx context.Context, credential, encryptedSecret []byte) ([]byte, error) {
+	if len(credential) > maxChallenge || len(encryptedSecret) > maxChallenge {
+		return nil, verdict.Refuse(verdict.EvidenceLimit, "activating credential: %d and %d bytes, want at most %d each", len(credential), len(encryptedSecret), maxChallenge)
+	}
 	var secret []byte
 	err := a.conn.with(ctx, func() error {
 		// The endorsement key's policy is that of the standard template:

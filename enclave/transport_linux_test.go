@@ -105,9 +105,16 @@ func TestCallerGivesUp(t *testing.T) {
 	if err := a.Extend(t.Context(), attesttest.Event(statement)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Evidence(t.Context(), raw, nil); err != nil {
-		t.Error(err)
+	for _, size := range []int{1 << 20, 1 << 11, 1 << 10, 100, 1} {
+		if _, err := a.ActivateCredential(t.Context(), make([]byte, size), make([]byte, size)); verdict.CodeOf(err) != verdict.TPMAK && verdict.CodeOf(err) != verdict.EvidenceLimit {
+			t.Errorf("a challenge of %d bytes: got %v, want %s or %s", size, err, verdict.TPMAK, verdict.EvidenceLimit)
+		}
 	}
+	collection, err := a.Evidence(t.Context(), raw, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	activate(t, a, collection)
 }
 
 // TestDevice holds that a command to a device ends with its response or at its

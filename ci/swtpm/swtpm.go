@@ -203,8 +203,9 @@ func (t *TPM) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
-		if _, err := os.Stat(t.Socket); err == nil {
-			return nil
+		// The socket is there before swtpm listens on it.
+		if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", t.Socket); err == nil {
+			return conn.Close()
 		}
 		select {
 		case <-t.done:
