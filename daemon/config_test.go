@@ -14,8 +14,8 @@ import (
 )
 
 const ownerPEM = `-----BEGIN PUBLIC KEY-----
-MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEBXhdFrUJZWLvbGGMSbVsQzC2Lq9d
-PSn9mfHcWfxuFVDTHXlTBgTIQ0B5wJhH2S1rQ7Qnrs8E0xJ3mHYVbbb1Zg==
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEtLHflgTgJQwd9BE5JxZ27gkySqba
+iJLbU6/EKe8o2AZuZvdot6Ibg1zT0z8BBrAzr8diSX3vncOPJ5Ukxls0fg==
 -----END PUBLIC KEY-----`
 
 // goodConfig is a whole configuration; key is an owner's.
