@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/assayd/assay/cmd/assay/internal/file"
+	"github.com/assayd/assay/cmd/assay/internal/owner"
+	"github.com/assayd/assay/verdict"
+)
+
+func (a *app) denyCommand() *cobra.Command {
+	return a.group("deny", "Deny images, repositories or signers at once, by one owner", a.denySignCommand())
+}
+
+func (a *app) denySignCommand() *cobra.Command {
+	var key, list, out, at, san, issuer string
+	var images, repositories, keys, measurements, statements []string
+	var life time.Duration
+	c := a.command("sign HEAD.json --key FILE [--image DIGEST]... [--repository NAME]... [--valid 24h]",
+		"Sign a deny document of one owner and add it to a head set",
+		"  assay deny sign owners/head.json --key alice.key --image sha256:9f2c…", exactly(1, "a head set"),
+		func(_ context.Context, args []string) (*answer, error) {
+			now, err := timeFlag("at", at)
+			if err != nil {
+				return nil, err
+			}
+			var entries verdict.DenyList
+			if list != "" {
+				data, err := file.Read("deny list", list, verdict.MaxDeny)
+				if err != nil {
+					return nil, err
+				}
+				if entries, err = verdict.ParseDenyList(data); err != nil {
+					return nil, err
+				}
+			}
+			if (issuer != "") && san == "" {
+				return nil, verdict.Misused("name the subject with --identity", "flag --issuer: a whole issuer cannot be denied")
+			}
+			add := verdict.DenyList{Repositories: repositories, Measurements: measurements}
+			if san != "" {
+				add.Identities = []verdict.DeniedIdentity{{Issuer: issuer, SAN: san}}
+			}
+			for _, l := range []struct {
+				flag string
+				in   []string
+				out  *[]verdict.Digest
+			}{{"image", images, &add.Images}, {"key-digest", keys, &add.Keys}, {"statement", statements, &add.Statements}} {
+				for _, s := range l.in {
+					d, err := verdict.ParseDigest(s)
+					if err != nil {
+						return nil, verdict.Misused("want sha256: and 64 hex digits", "flag --%s: %w", l.flag, err)
+					}
+					*l.out = append(*l.out, d)
+				}
+			}
+			entries = entries.Merge(add)
+			if denied(entries) == 0 {
+				return nil, verdict.Misused("name an --image, --repository, --identity, --key-digest, --statement, --measurement or --list", "signing deny document: it would deny nothing")
+			}
+			k, err := owner.LoadKey(key, verdict.UseOwner)
+			if err != nil {
+				return nil, err
+			}
+			h, doc, err := owner.Deny(args[0], k, entries, now, now.Add(life))
+			if err != nil {
+				return nil, err
+			}
+			if out != "" {
+				if err := file.Write(out, doc, file.Public); err != nil {
+					return nil, err
+				}
+			}
+			return done(describeHead(h, now), "%d entries denied until %s, %d deny documents in %s; next: assay head put %s --server ADDR\n",
+				denied(entries), utc(now.Add(life)), len(h.Docs), args[0], args[0]), nil
+		})
+	f := c.Flags()
+	f.StringVar(&key, "key", "", "the owner's private key, PEM `FILE`")
+	f.StringArrayVar(&images, "image", nil, "`DIGEST` of an index, manifest or image configuration")
+	f.StringArrayVar(&repositories, "repository", nil, "whole `NAME` with its registry")
+	f.StringVar(&san, "identity", "", "subject of a certificate, whole")
+	f.StringVar(&issuer, "issuer", "", "its OIDC issuer (default every issuer)")
+	f.StringArrayVar(&keys, "key-digest", nil, "SHA-256 `DIGEST` of a public key's SPKI")
+	f.StringArrayVar(&statements, "statement", nil, "`DIGEST` of an issuer statement")
+	f.StringArrayVar(&measurements, "measurement", nil, "launch measurement of a daemon, `HEX`")
+	f.StringVar(&list, "list", "", "deny list to take in, JSON `FILE`")
+	f.DurationVar(&life, "valid", defaultDenyLife, "after which it lapses, at most 168h; a head makes it last")
+	f.StringVar(&out, "out", "", "write the document alone to this `FILE` too")
+	f.StringVar(&at, "at", "", "time of signing, RFC 3339 (default now)")
+	return c
+}
+
+// denied counts the entries of a list.
+func denied(d verdict.DenyList) int {
+	return len(d.Certificates) + len(d.Identities) + len(d.Images) + len(d.Keys) + len(d.LogEntries) + len(d.Measurements) + len(d.Repositories) + len(d.Statements)
+}

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/assayd/assay/cmd/assay/internal/file"
+	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier"
+	"github.com/assayd/assay/verifier/dockerauth"
+)
+
+// Limits of a verification on the command line.
+const (
+	// defaultTimeout bounds a whole verification.
+	defaultTimeout = time.Minute
+	// maxKeyFile bounds a public key, in bytes.
+	maxKeyFile = 64 << 10
+)
+
+// verifyFlags are those of verify and explain.
+type verifyFlags struct {
+	policy           string
+	identity, issuer string
+	keys             []string
+	requireLog       bool
+	attestation      string
+
+	roots       string
+	bundle      string
+	repository  string
+	namespace   string
+	at          string
+	timeout     time.Duration
+	plainHTTP   []string
+	mirrors     []string
+	unvalidated []string
+
+	server serverFlags
+}
+
+func (f *verifyFlags) register(c *cobra.Command) {
+	s := c.Flags()
+	s.StringVar(&f.policy, "policy", "", "policy `FILE` that says who must have signed")
+	s.StringVar(&f.identity, "certificate-identity", "", "who must have signed, the whole `SUBJECT` of the certificate")
+	s.StringVar(&f.issuer, "certificate-oidc-issuer", "", "its OIDC issuer, the whole `URL`")
+	s.StringArrayVar(&f.keys, "key", nil, "public key that must have signed, PEM `FILE`; of several any one")
+	s.BoolVar(&f.requireLog, "require-log", false, "demand a transparency log entry of a key too")
+	s.StringVar(&f.attestation, "attestation", "", "demand a statement of this predicate type, `URI` or slsaprovenance")
+	s.StringVar(&f.roots, "trusted-root", "", "trusted_root.json `FILE` (default the embedded public-good root)")
+	s.StringVar(&f.bundle, "bundle", "", "sigstore bundle, or folder with payload.json and layers.json: `PATH`")
+	s.StringVar(&f.repository, "repository", "", "`NAME` that rules are matched with, for a layout or digest")
+	s.StringVar(&f.namespace, "namespace", "", "namespace to decide for (default that of a pull)")
+	s.StringVar(&f.at, "at", "", "`TIME` of the decision, RFC 3339 (default now)")
+	s.DurationVar(&f.timeout, "timeout", defaultTimeout, "longest that all of it may take")
+	s.StringArrayVar(&f.plainHTTP, "plain-http", nil, "registry to speak to without TLS, `HOST:PORT`")
+	s.StringArrayVar(&f.mirrors, "mirror", nil, "`HOST=MIRROR` that is asked first for images of a host")
+	s.StringArrayVar(&f.unvalidated, "allow-unvalidated", nil, "algorithm outside this build's crypto module to accept: ed25519")
+	f.server.register(c)
+}
+
+const verifyUse = " IMAGE (--policy F | --key F | --certificate-identity … | --server ADDR)"
+
+func (a *app) verifyCommand() *cobra.Command {
+	var f verifyFlags
+	c := a.command("verify"+verifyUse, "Verify that an image (a reference, oci:DIR@DIGEST or DIGEST) is signed as demanded",
+		"  assay verify --key release.pub registry.example/app@sha256:9f2c…\n  assay verify --server 10.0.0.7:8443 --trust trust.yaml registry.example/app@sha256:9f2c…",
+		exactly(1, "one IMAGE"),
+		func(ctx context.Context, args []string) (*answer, error) {
+			return a.verify(ctx, args[0], &f, false)
+		})
+	f.register(c)
+	return c
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	var f verifyFlags
+	c := a.command("explain"+verifyUse, "Show the rules for an image, what was found, and what would have done",
+		"  assay explain --policy policy.yaml registry.example/app@sha256:9f2c…", exactly(1, "one IMAGE"),
+		func(ctx context.Context, args []string) (*answer, error) {
+			return a.verify(ctx, args[0], &f, true)
+		})
+	f.register(c)
+	return c
+}
+
+// verify decides about one image, here or by a daemon.
+func (a *app) verify(ctx context.Context, name string, f *verifyFlags, explain bool) (*answer, error) {
+	ans := &answer{Image: imageRef{Name: clipTo(name, verdict.MaxRepository)}}
+	at, err := timeFlag("at", f.at)
+	if err != nil {
+		return ans, err
+	}
+	if err := f.check(); err != nil {
+		return ans, err
+	}
+	ref, err := verifier.ParseReference(name)
+	if err != nil {
+		return ans, verdict.Misused("write host/repository@sha256:…, oci:DIR@sha256:…, or sha256:… with --bundle", "%s", verdict.ReasonOf(err).Text)
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	defer a.progress("verifying " + printable(clip(name)))()
+	if f.server.addr != "" {
+		return a.verifyByServer(ctx, ref, f, at, explain, ans)
+	}
+	return a.verifyHere(ctx, ref, f, at, explain, ans)
+}
+
+// check refuses flags that contradict each other, before anything starts.
+func (f *verifyFlags) check() error {
+	oneOff := len(f.keys) > 0 || f.identity != "" || f.issuer != ""
+	ways := 0
+	for _, set := range []bool{f.policy != "", len(f.keys) > 0, f.identity != "" || f.issuer != "", f.server.addr != ""} {
+		if set {
+			ways++
+		}
+	}
+	switch {
+	case ways == 0:
+		return verdict.Misused("name a --policy, a --key, a --certificate-identity with its --certificate-oidc-issuer, or a --server", "nothing says who must have signed")
+	case ways > 1:
+		return verdict.Misused("name one of --policy, --key, --certificate-identity and --server", "several of the flags say who must have signed")
+	case oneOff && len(f.keys) == 0 && (f.identity == "" || f.issuer == ""):
+		return verdict.Misused("an identity is a subject together with its OIDC issuer", "--certificate-identity and --certificate-oidc-issuer belong together, and one is missing")
+	case !oneOff && (f.requireLog || f.attestation != ""):
+		return verdict.Misused("write it into the policy", "--require-log and --attestation go with --key or --certificate-identity")
+	case f.server.addr != "" && (f.bundle != "" || f.roots != "" || f.at != ""):
+		return verdict.Misused("leave them out: the daemon decides by its own", "--bundle, --trusted-root and --at do not go with --server")
+	case f.server.addr == "" && (f.server.trust != "" || f.server.workloadAPI != ""):
+		return verdict.Misused("name the daemon with --server", "--trust and --workload-api go with --server")
+	case f.timeout <= 0:
+		return verdict.Misused("", "flag --timeout is %s, want more than 0", f.timeout)
+	}
+	return nil
+}
+
+// makePolicy is the policy that the flags mean.
+func (f *verifyFlags) makePolicy() (*verifier.Policy, error) {
+	if f.policy != "" {
+		return loadPolicy(f.policy)
+	}
+	o := verifier.OneOff{Identity: f.identity, Issuer: f.issuer, Attestation: f.attestation, RequireLog: f.requireLog}
+	for _, k := range f.keys {
+		data, err := file.Read("public key", k, maxKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		o.Keys = append(o.Keys, data)
+	}
+	return o.Policy()
+}
+
+func (f *verifyFlags) makeRoots() (*verifier.Roots, error) {
+	if f.roots == "" {
+		return verifier.PublicGoodRoot()
+	}
+	data, err := file.Read("trusted root", f.roots, verifier.MaxRootsBytes)
+	if err != nil {
+		return nil, err
+	}
+	return verifier.ParseRoots(data)
+}
+
+// registry is where references lead to.
+func (f *verifyFlags) registry() (*verifier.Registry, error) {
+	mirrors := map[string][]string{}
+	for _, m := range f.mirrors {
+		host, mirror, ok := strings.Cut(m, "=")
+		if !ok {
+			return nil, verdict.Misused("write HOST=MIRROR", "flag --mirror is %q", clip(m))
+		}
+		mirrors[host] = append(mirrors[host], mirror)
+	}
+	return verifier.NewRegistry(verifier.RegistryConfig{Credentials: dockerauth.Credentials(), Mirrors: mirrors, PlainHTTP: f.plainHTTP})
+}
+
+// resolve returns the image that ref names and where its bytes come from. A tag
+// is resolved once, and said so: what is verified is the digest.
+func (a *app) resolve(ctx context.Context, ref verifier.Reference, f *verifyFlags) (verifier.Image, verifier.Source, func(), error) {
+	img := ref.Image()
+	nothing := func() {}
+	if f.repository != "" {
+		repo, err := verifier.ParseRepository(f.repository)
+		if err != nil {
+			return img, nil, nothing, verdict.Misused("write host/repository", "flag --repository: %s", verdict.ReasonOf(err).Text)
+		}
+		if img.Repository != "" && img.Repository != repo {
+			return img, nil, nothing, verdict.Misused("leave --repository out", "the reference names repository %s, --repository another", img.Repository)
+		}
+		img.Repository = repo
+	}
+	switch {
+	case f.bundle != "":
+		if ref.Layout != "" || img.Digest == "" {
+			return img, nil, nothing, verdict.Misused("write sha256:… or host/repository@sha256:…", "with --bundle IMAGE needs a digest, and no layout")
+		}
+		b, err := verifier.OpenBundle(f.bundle)
+		return img, b, nothing, err
+	case ref.Layout != "":
+		l, err := verifier.OpenLayout(ref.Layout)
+		if err != nil {
+			return img, nil, nothing, err
+		}
+		return img, l, func() {
+			if err := l.Close(); err != nil {
+				a.warn("closing %s: %v", ref.Layout, err)
+			}
+		}, nil
+	case ref.Repository == "":
+		return img, nil, nothing, verdict.Misused("name the signature with --bundle, or the image with its repository", "a bare digest does not say where the image is")
+	}
+	reg, err := f.registry()
+	if err != nil {
+		return img, nil, nothing, err
+	}
+	if img.Digest == "" {
+		d, _, _, err := reg.Tagged(ctx, img.Repository, ref.Tag)
+		if err != nil {
+			reg.Close()
+			return img, nil, nothing, err
+		}
+		img.Digest = d
+		a.warn("tag %s is %s now, and that is what is verified; a tag can move, so use the digest from here on", ref.Tag, d)
+	}
+	return img, reg, reg.Close, nil
+}
+
+func (a *app) verifyHere(ctx context.Context, ref verifier.Reference, f *verifyFlags, at time.Time, explain bool, ans *answer) (*answer, error) {
+	policy, err := f.makePolicy()
+	if err != nil {
+		return ans, err
+	}
+	roots, err := f.makeRoots()
+	if err != nil {
+		return ans, err
+	}
+	img, source, closeSource, err := a.resolve(ctx, ref, f)
+	defer closeSource()
+	ans.Image = imageRef{Name: img.Repository, Digest: img.Digest}
+	if ref.Layout != "" && img.Repository == "" {
+		ans.Image.Name = "oci:" + ref.Layout
+	}
+	if err != nil {
+		return ans, err
+	}
+	v, err := verifier.New(verifier.Config{Policy: policy, Roots: roots, Source: source, AllowUnvalidated: f.unvalidated})
+	if err != nil {
+		return ans, err
+	}
+	defer v.Close()
+	res, err := v.Verify(ctx, verifier.Request{Image: img, At: at})
+	if err != nil {
+		a.explainHint(ans, f, explain)
+		return ans, withCodeHint(ans, err)
+	}
+	ans.fromResult(res, policy, f.namespace)
+	a.explainHint(ans, f, explain)
+	if explain {
+		ans.Value = res.Explanation
+		ans.text = explanationText(res.Explanation)
+	}
+	return ans, nil
+}
+
+// withCodeHint keeps a hint that is already there behind that of the code.
+func withCodeHint(ans *answer, err error) error {
+	more := ans.Hint
+	ans.Hint = ""
+	if _, ok := errors.AsType[*verdict.Misuse](err); ok {
+		return err
+	}
+	if i, ok := verdict.CodeOf(err).Info(); ok {
+		ans.Hint = joinHints(i.Hint, more)
+	}
+	return err
+}
+
+func joinHints(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
+}
+
+// explainHint points at explain where it could tell more.
+func (a *app) explainHint(ans *answer, f *verifyFlags, explain bool) {
+	if explain || ans.Result == resultPass || f.policy == "" && f.server.addr == "" {
+		return
+	}
+	ans.Hint = joinHints(ans.Hint, "or see: assay explain "+clipTo(ans.Image.String(), 200))
+}
+
+// fromResult fills the decision for one namespace into the answer.
+func (a *answer) fromResult(res *verifier.Result, policy *verifier.Policy, namespace string) {
+	// Patterns come from general to specific: the last that matches counts.
+	n := verifier.NamespaceResult{Outcome: verdict.OutcomeFail}
+	for _, r := range res.Namespaces {
+		if verdict.MatchNamespace(r.Pattern, namespace) {
+			n = r
+		}
+	}
+	a.Result = string(n.Outcome)
+	if !n.Outcome.Valid() {
+		a.Result = resultUndecided
+	}
+	a.Reasons = n.Reasons
+	if len(n.Reasons) > 0 {
+		a.Code = n.Reasons[0].Code
+		if i, ok := a.Code.Info(); ok {
+			a.Hint = i.Hint
+		}
+	}
+	a.Rule, a.Mode = decidingRule(policy, n)
+	if a.Result == resultPass {
+		a.text = passText(a, res)
+	}
+}
+
+// decidingRule names a rule behind the outcome: for a pass the last one that
+// matched, since later rules tighten, else the first whose mode leads to it.
+func decidingRule(policy *verifier.Policy, n verifier.NamespaceResult) (name, mode string) {
+	want := map[verdict.Outcome]string{verdict.OutcomeFail: verifier.ModeEnforce, verdict.OutcomeAuditFail: verifier.ModeAudit, verdict.OutcomeUnchecked: verifier.ModeOff}[n.Outcome]
+	for _, r := range policy.Rules {
+		if !slices.Contains(n.Rules, r.Name) {
+			continue
+		}
+		m := r.Mode
+		if m == "" {
+			m = verifier.ModeEnforce
+		}
+		if want == "" && m != verifier.ModeOff {
+			name, mode = r.Name, m
+		}
+		if want == m {
+			return r.Name, m
+		}
+	}
+	return name, mode
+}
+
+// passText is the result of verify for people.
+func passText(a *answer, res *verifier.Result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "pass %s by rule %q\n", printable(a.Image.String()), a.Rule)
+	for _, i := range res.Identities {
+		who := "key " + string(i.Key)
+		if i.SAN != "" {
+			who = printable(i.SAN) + " of " + printable(i.Issuer)
+		}
+		what := "signed"
+		if i.Predicate != "" {
+			what = printable(i.Predicate)
+		}
+		fmt.Fprintf(&b, "  %s by %q: %s", what, i.Authority, who)
+		if !i.SignedAt.IsZero() {
+			fmt.Fprintf(&b, ", %s", utc(i.SignedAt))
+		}
+		if len(i.LogEntries) > 0 {
+			fmt.Fprintf(&b, ", log entry %s", printable(strings.Join(i.LogEntries, " ")))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// explanationText prints the tree, indented.
+func explanationText(e *verifier.Explanation) string {
+	var b strings.Builder
+	var walk func(e *verifier.Explanation, depth int)
+	walk = func(e *verifier.Explanation, depth int) {
+		mark := map[string]string{verifier.StateMet: "ok  ", verifier.StateUnmet: "no  "}[e.State]
+		if mark == "" {
+			mark = "    "
+		}
+		pad := strings.Repeat("  ", depth)
+		fmt.Fprintf(&b, "%s%s%s\n", pad, mark, printable(e.Text))
+		if e.Reason != nil {
+			fmt.Fprintf(&b, "%s      %s\n", pad, printable(reasonText(*e.Reason)))
+		}
+		if e.Want != "" {
+			fmt.Fprintf(&b, "%s      would do: %s\n", pad, printable(e.Want))
+		}
+		for _, c := range e.Children {
+			walk(c, depth+1)
+		}
+	}
+	if e != nil {
+		walk(e, 0)
+	}
+	return b.String()
+}
