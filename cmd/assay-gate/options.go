@@ -96,7 +96,7 @@ func statusOf(d gate.Decision) int {
 	if d.Allowed() {
 		return statusAllowed
 	}
-	if _, ok := errors.AsType[*verdict.Refusal](d.Err); ok {
+	if verdict.Refused(d.Err) {
 		return statusRefused
 	}
 	if _, ok := errors.AsType[*verdict.Misuse](d.Err); ok {

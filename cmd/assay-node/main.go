@@ -15,7 +15,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,7 +23,6 @@ import (
 	"syscall"
 
 	"github.com/assayd/assay/node/agent"
-	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verdict/flavour"
 )
 
@@ -39,14 +37,13 @@ func main() {
 
 // run is main with everything that it touches passed in.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := flavour.Check()
-	if err == nil {
-		err = command(ctx, args, stdout, stderr)
-	}
-	return report(stderr, err)
+	return report(stderr, command(ctx, args, stdout, stderr))
 }
 
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if err := flavour.Check(); err != nil {
+		return err
+	}
 	o, err := parse(args)
 	if err != nil {
 		return err
@@ -69,18 +66,4 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.level}))
 	log.Info("assay-node starts", "node", c.Node, "path", o.config)
 	return agent.Run(ctx, c, log)
-}
-
-// report tells what is wrong and what to do, and returns the exit status.
-func report(stderr io.Writer, err error) int {
-	if err == nil {
-		return 0
-	}
-	status, hint := 3, ""
-	if m, ok := errors.AsType[*verdict.Misuse](err); ok {
-		status, hint = 2, m.Hint
-	} else if _, ok := errors.AsType[*verdict.Refusal](err); ok {
-		status = 1
-	}
-	return tell(stderr, status, err, hint)
 }

@@ -173,3 +173,17 @@ func tell(stderr io.Writer, status int, err error, hint string) int {
 	_, _ = io.WriteString(stderr, text)
 	return status
 }
+
+// report tells what is wrong and what to do, and returns the exit status.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	status, hint := 3, ""
+	if m, ok := errors.AsType[*verdict.Misuse](err); ok {
+		status, hint = 2, m.Hint
+	} else if verdict.Refused(err) {
+		status = 1
+	}
+	return tell(stderr, status, err, hint)
+}

@@ -37,7 +37,7 @@ const (
 	// tidyEvery is how often what has ended is removed.
 	tidyEvery = 10 * time.Minute
 	// reportEvery is how often uses of exceptions are looked for.
-	reportEvery = 15 * time.Second
+	reportEvery = 3 * time.Second
 )
 
 // An agent is one running agent.

@@ -12,6 +12,7 @@ import (
 )
 
 func TestMissThenHit(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f := w.daemon("assayd")
 	w.start()
@@ -34,6 +35,7 @@ func TestMissThenHit(t *testing.T) {
 }
 
 func TestDenialAndReasons(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f := w.daemon("assayd")
 	f.change.decide = func(_ string, d verdict.Digest) (verdict.Outcome, verdict.Code, error) {
@@ -61,6 +63,7 @@ func TestDenialAndReasons(t *testing.T) {
 }
 
 func TestOffline(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f := w.daemon("assayd")
 	w.start()
@@ -106,6 +109,7 @@ func (w *world) settled(d verdict.Digest) {
 }
 
 func TestDaemonIsNotAccepted(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		change func(*world, *fake)
@@ -185,6 +189,7 @@ func TestDaemonIsNotAccepted(t *testing.T) {
 }
 
 func TestStateFolderIsTaken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.daemon("assayd")
 	w.start()
@@ -196,6 +201,7 @@ func TestStateFolderIsTaken(t *testing.T) {
 }
 
 func TestSocketIsForTheAgentAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.daemon("assayd")
 	w.start()

@@ -26,8 +26,6 @@ const (
 	// fetchTimeout is how long a miss may take, also after the gate has gone: the
 	// runtime tries again and then finds the ticket.
 	fetchTimeout = time.Minute
-	// maxProofDelay is how long after a ticket its leaf must be found in the log.
-	maxProofDelay = time.Minute
 	// proofRetry is the time between two looks at the log.
 	proofRetry = 250 * time.Millisecond
 	// maxTickets bounds the tickets of one image.
@@ -37,6 +35,10 @@ const (
 	// maxBatch bounds a batch of renewals.
 	maxBatch = 64
 )
+
+// maxProofDelay is how long after a ticket its leaf must be found in the log. Only a
+// test changes it.
+var maxProofDelay = time.Minute
 
 // An entry is what is known about one image. The agent's mu guards it.
 type entry struct {
@@ -503,8 +505,7 @@ func (a *agent) prove(image gate.Image, t verdict.Ticket) {
 		if a.stopped.Err() != nil {
 			return
 		}
-		_, refused := errors.AsType[*verdict.Refusal](err)
-		if refused && verdict.CodeOf(err) != verdict.LogMissing || !wait(ctx, delay) {
+		if verdict.Refused(err) && verdict.CodeOf(err) != verdict.LogMissing || !wait(ctx, delay) {
 			if a.stopped.Err() != nil {
 				return
 			}

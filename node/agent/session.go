@@ -78,7 +78,7 @@ func (s *session) fail(err error) {
 	if news {
 		// A refusal is an alarm: somebody shows this node something that is not so.
 		level := slog.LevelWarn
-		if _, refused := errors.AsType[*verdict.Refusal](err); refused {
+		if verdict.Refused(err) {
 			level = slog.LevelError
 		}
 		s.a.log.Log(context.Background(), level, "daemon is not usable", "peer", s.address, "code", code, "err", withHint(err))

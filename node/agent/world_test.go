@@ -53,6 +53,7 @@ type world struct {
 	owner     *verdict.Key
 	refs      verdict.References
 	grace     int64
+	notAfter  int64 // of every head
 	docs      [][]byte
 	config    trust.Config
 	dir       string
@@ -82,7 +83,7 @@ func (l *logs) String() string {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, authority: spiffetest.NewAuthority(t, "dev.assay.invalid"), owner: key(t, verdict.UseOwner), dir: t.TempDir(), log: &logs{}}
+	w := &world{t: t, authority: spiffetest.NewAuthority(t, "dev.assay.invalid"), owner: key(t, verdict.UseOwner), dir: t.TempDir(), log: &logs{}, notAfter: time.Now().Add(100 * time.Hour).Unix()}
 	check(t, os.Chmod(w.dir, 0o700))
 	// Unix sockets have short paths.
 	short, err := os.MkdirTemp("", "an")
@@ -145,7 +146,7 @@ func (w *world) set(counter uint64) verdict.HeadSet {
 	check(w.t, err)
 	policy, roots := []byte("policy of the test"), []byte("roots of the test")
 	h := verdict.Head{
-		Counter: counter, Grace: w.grace, NotAfter: time.Now().Add(100 * time.Hour).Unix(), Policy: verdict.SHA256(policy), Roots: verdict.SHA256(roots),
+		Counter: counter, Grace: w.grace, NotAfter: w.notAfter, Policy: verdict.SHA256(policy), Roots: verdict.SHA256(roots),
 		Owners: verdict.SHA256(owners), References: verdict.SHA256(refs), Deny: verdict.SHA256(denied),
 	}
 	signed, err := verdict.SignHead(h, w.owner)

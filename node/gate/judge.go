@@ -108,7 +108,7 @@ type Image struct {
 }
 
 func (i Image) String() string {
-	return i.Repository + "@" + i.Digest.Algorithm() + ":" + i.Digest.Short()
+	return i.Repository + "@" + i.Digest.Short()
 }
 
 // Judge decides about an image from what a node knows and what the agent has. It
@@ -189,6 +189,10 @@ func (k Knowledge) exception(image Image, at time.Time) (SignedException, bool) 
 // judgeTickets decides by tickets alone.
 func (k Knowledge) judgeTickets(image Image, a Answer, at time.Time) Decision {
 	if k.HeadErr != nil {
+		// A node that never had a head is told why the agent could get none.
+		if _, known := a.Code.Info(); known && verdict.CodeOf(k.HeadErr) == verdict.HeadMissing {
+			return denied(k.noTicket(image, a))
+		}
 		return denied(k.HeadErr)
 	}
 	if err := k.Marks.CheckClock(at); err != nil {
@@ -222,7 +226,7 @@ func (k Knowledge) judgeOnline(image Image, a Answer, issuers []verdict.Issuer, 
 func (k Knowledge) judgeOffline(image Image, a Answer, issuers []verdict.Issuer, last verdict.Status, why error, at time.Time) Decision {
 	stale := func(format string, args ...any) Decision {
 		// A status that is refused, and not only old, is told as what it is.
-		if r, ok := errors.AsType[*verdict.Refusal](why); ok && r.Reason.Code != verdict.HeadExpired && r.Reason.Code != verdict.IssuerExpired {
+		if code := verdict.CodeOf(why); verdict.Refused(why) && code != verdict.HeadExpired && code != verdict.IssuerExpired {
 			return denied(why)
 		}
 		return denied(verdict.Fail(verdict.StatusStale, "%s, and "+format, append([]any{text(why)}, args...)...))

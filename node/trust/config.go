@@ -310,15 +310,7 @@ func (t TEE) check() (string, error) {
 func (c Config) OwnerSet() (verdict.Owners, error) {
 	o := verdict.Owners{V: 1, Threshold: c.Owners.Threshold}
 	for i, text := range c.Owners.Keys {
-		block, rest := pem.Decode([]byte(text))
-		if block == nil || block.Type != "PUBLIC KEY" || len(bytes.TrimSpace(rest)) != 0 {
-			return verdict.Owners{}, verdict.Misused("", "key %d: want one PEM block PUBLIC KEY", i+1)
-		}
-		public, err := x509.ParsePKIXPublicKey(block.Bytes)
-		if err != nil {
-			return verdict.Owners{}, verdict.Misused("", "key %d: not a public key", i+1)
-		}
-		jwk, err := verdict.NewJWK(public, verdict.UseOwner)
+		jwk, err := verdict.ParsePublicKey([]byte(text), verdict.UseOwner)
 		if err != nil {
 			return verdict.Owners{}, verdict.Misused("", "key %d: %w", i+1, err)
 		}

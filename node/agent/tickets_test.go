@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/assayd/assay/node/agent"
+	"github.com/assayd/assay/node/gate"
+	"github.com/assayd/assay/spiffe/spiffetest"
+	"github.com/assayd/assay/verdict"
+	assayv1 "github.com/assayd/assay/verdict/assay/v1"
+)
+
+func TestTicketsThatAreNotTaken(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*verdict.Ticket)
+		code   verdict.Code
+	}{
+		{"another node's", func(t *verdict.Ticket) { t.Aud = strings.Replace(nodeID, "node-a", "node-b", 1) }, verdict.TicketAudience},
+		{"another cluster's", func(t *verdict.Ticket) { t.Cluster = "prod" }, verdict.TicketAudience},
+		{"another image's", func(t *verdict.Ticket) { t.Sub = image("other") }, verdict.TicketSubject},
+		{"another repository's", func(t *verdict.Ticket) { t.Repo += "2" }, verdict.TicketRepository},
+		{"daemon's clock an hour ahead", func(t *verdict.Ticket) { t.Iat, t.Nbf, t.Exp = t.Iat+3600, t.Nbf+3600, t.Exp+3600 }, verdict.TicketNotYetValid},
+		{"daemon's clock an hour behind", func(t *verdict.Ticket) { t.Iat, t.Nbf = t.Iat-3600, t.Nbf-3600 }, verdict.TicketNotYetValid},
+		{"core by a stranger", func(t *verdict.Ticket) { t.By = strings.Repeat("A", 43) }, verdict.TicketStatement},
+		{"another statement", func(t *verdict.Ticket) { t.Stmt = otherConfig }, verdict.TicketStatement},
+		{"older head", func(t *verdict.Ticket) { t.Head-- }, verdict.TicketHead},
+		{"lives too long", func(t *verdict.Ticket) { t.Exp = t.Iat + 23*3600 }, verdict.TicketLifetime}, // beyond its statement
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			f := w.daemon("assayd")
+			f.change.ticket = test.change
+			w.start()
+			w.want(w.gate(image("a")), test.code)
+		})
+	}
+}
+
+func TestLeafThatIsNotThere(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*fake)
+		code   verdict.Code
+	}{
+		{"missing", func(f *fake) { f.change.noProof = true }, verdict.LogUnavailable},
+		{"about another core", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Object[0] ^= 1 } }, verdict.LogMismatch},
+		{"a failed verdict", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Result = verdict.ResultFailed } }, verdict.LogMismatch},
+		{"under another policy", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Policy[0] ^= 1 } }, verdict.LogMismatch},
+		{"proof of another leaf", func(f *fake) { f.change.proof = func(p *assayv1.GetProofResponse) { p.Leaf[20] ^= 1 } }, verdict.LogProof},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			agent.SetTestingOnlyProofDelay(t, time.Second)
+			w := newWorld(t)
+			f := w.daemon("assayd")
+			w.start()
+			w.want(w.gate(image("a")), "")
+			f.with(test.change)
+			w.gate(image("b")) // the gate does not wait for the log, which may be quicker all the same
+			w.logged("verdict is not in the log", "digest="+string(image("b")), "code="+string(test.code))
+			w.eventually("the ticket to go", func() bool { r, ok := w.record(image("b")); return ok && len(r.Tickets) == 0 })
+			w.want(w.gate(image("a")), "")
+			w.stop()
+		})
+	}
+}
+
+func TestForkedLogIsNoticed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.daemon("assayd")
+	w.start()
+	w.want(w.gate(image("a")), "")
+	w.settled(image("a"))
+	f.with(func(f *fake) {
+		f.shard.leaves[1] = append([]byte(nil), f.shard.leaves[1]...)
+		f.shard.leaves[1][30] ^= 1 // the same size, another tree
+	})
+	w.logged("daemon is not usable", "code="+string(verdict.StatusRollback))
+}
+
+func TestQuorum(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.Quorum = 2
+	w.daemon("one")
+	two := w.daemon("two")
+	w.start()
+	w.eventually("both daemons", func() bool { return w.accepted() == 2 })
+	w.eventually("a pass by two", func() bool { return w.gate(image("a")).Allowed() })
+	two.stop()
+	w.eventually("the loss of one", func() bool { return strings.Count(w.log.String(), string(verdict.DaemonUnreachable)) > 0 })
+	w.want(w.gate(image("a")), "")
+	if d := w.gate(image("b")); d.Allowed() {
+		t.Errorf("got %s, want a denial", d.Line())
+	}
+}
+
+func TestSecondDaemonAnswersWhenTheFirstIsDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	one := w.daemon("one")
+	w.daemon("two")
+	one.stop()
+	w.start()
+	w.want(w.gate(image("a")), "")
+}
+
+func TestRenewal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.daemon("assayd")
+	f.life = 62 * time.Second // above the life of a denial: renewed after 25 to 37 s
+	w.start()
+	w.want(w.gate(image("a")), "")
+	first, _ := w.record(image("a"))
+	// Head 4 makes all tickets due at once.
+	check(t, f.load(w.set(4), w.owners()))
+	w.eventually("a renewed ticket", func() bool {
+		r, _ := w.record(image("a"))
+		return len(r.Tickets) == 1 && r.Tickets[0] != first.Tickets[0]
+	})
+	f.with(func(f *fake) {
+		if f.batches == 0 {
+			t.Error("tickets were renewed one by one, want batches")
+		}
+	})
+}
+
+// The gate leaves at its deadline; the question goes on, so that the next try hits.
+func TestSlowDaemon(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.Deadline = 800 * time.Millisecond
+	f := w.daemon("assayd")
+	w.start()
+	w.want(w.gate(image("a")), "")
+	release := make(chan struct{})
+	f.with(func(f *fake) { f.change.hang = release })
+	begin := time.Now()
+	w.want(w.gate(image("slow")), verdict.TicketMissing)
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("took %s, want about the deadline", took)
+	}
+	w.want(w.gate(image("a")), "") // hits do not wait behind it
+	close(release)
+	w.eventually("the ticket", func() bool { r, ok := w.record(image("slow")); return ok && len(r.Tickets) == 1 })
+	w.want(w.gate(image("slow")), "")
+}
+
+// Many gates that ask for one image make one question.
+func TestManyAskOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.daemon("assayd")
+	w.start()
+	w.want(w.gate(image("a")), "")
+	var gates sync.WaitGroup
+	for range 40 {
+		gates.Go(func() {
+			if d := w.gate(image("storm")); !d.Allowed() {
+				t.Errorf("got %s", d.Line())
+			}
+		})
+	}
+	gates.Wait()
+	f.with(func(f *fake) {
+		if n := f.verified[image("storm")]; n != 1 {
+			t.Errorf("daemon was asked %d times, want once", n)
+		}
+	})
+}
+
+func TestSVID(t *testing.T) {
+	t.Parallel()
+	t.Run("withdrawn at start", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.daemon("assayd")
+		w.api.Withdraw()
+		w.config.Deadline = 500 * time.Millisecond
+		w.start()
+		if d := w.gate(image("a")); d.Allowed() {
+			t.Errorf("got %s", d.Line())
+		}
+		w.api.Set(w.authority.SVID(t, nodeID))
+		w.eventually("a pass", func() bool { return w.gate(image("a")).Allowed() })
+	})
+	t.Run("of another node", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.daemon("assayd")
+		w.api.Set(w.authority.SVID(t, strings.Replace(nodeID, "node-a", "node-b", 1)))
+		w.start()
+		w.logged("no SVID", "code="+string(verdict.PeerRole))
+		w.want(w.gate(image("a")), verdict.PeerRole)
+	})
+	t.Run("of another trust domain", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.daemon("assayd")
+		other := spiffetest.NewAuthority(t, "other.invalid")
+		w.api.Set(other.SVID(t, strings.Replace(nodeID, "dev.assay.invalid", "other.invalid", 1)).WithBundle(other, w.authority))
+		w.start()
+		w.logged("no SVID", "code="+string(verdict.PeerTrustDomain))
+	})
+	t.Run("daemon of another authority", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		good := w.authority
+		w.authority = spiffetest.NewAuthority(t, "dev.assay.invalid")
+		w.daemon("assayd")
+		w.authority = good
+		w.start()
+		w.logged("daemon is not usable", "code="+string(verdict.PeerUntrusted))
+		w.want(w.gate(image("a")), verdict.PeerUntrusted)
+	})
+	t.Run("daemon refuses the node", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.daemon("assayd")
+		other := spiffetest.NewAuthority(t, "dev.assay.invalid")
+		w.api.Set(other.SVID(t, nodeID).WithBundle(w.authority, other))
+		w.start()
+		w.logged("daemon is not usable", "code="+string(verdict.PeerUntrusted))
+	})
+}
+
+func TestExceptionIsUsedAndReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.daemon("assayd")
+	f.change.decide = func(string, verdict.Digest) (verdict.Outcome, verdict.Code, error) {
+		return verdict.OutcomeFail, verdict.SigNone, nil
+	}
+	w.start()
+	w.want(w.gate(image("a")), verdict.SigNone)
+	x, err := verdict.SignException(verdict.Exception{
+		Cluster: "dev", Digests: []verdict.Digest{image("a")}, ID: "x-1", Owner: "on call", Reason: "test",
+		NotBefore: time.Now().Add(-time.Minute).Unix(), NotAfter: time.Now().Add(time.Hour).Unix(),
+	}, w.owner)
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(w.config.StateDir, gate.ExceptionsDir, "x.json"), x, 0o600))
+	if d := w.gate(image("a")); !d.Allowed() || d.Note.Code != verdict.PolicyException {
+		t.Fatalf("got %s", d.Line())
+	}
+	w.eventually("the report", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.reported) == 1 && f.reported[0].GetDigest() == string(image("a")) && string(f.reported[0].GetException()) == string(x)
+	})
+	w.eventually("the record to go", func() bool {
+		entries, err := os.ReadDir(filepath.Join(w.config.StateDir, gate.UsesDir))
+		check(t, err)
+		return len(entries) == 0
+	})
+}
