@@ -155,7 +155,7 @@ func (t *TPM) setUp(ctx context.Context) error {
 			return fmt.Errorf("setting up swtpm: %w", err)
 		}
 	}
-	cmd := exec.CommandContext(ctx, "swtpm_setup", "--tpm2", "--tpmstate", t.stateDir(), "--config", in("setup.conf"), //nolint:gosec // fixed program, own paths
+	cmd := exec.CommandContext(ctx, "swtpm_setup", "--tpm2", "--tpmstate", t.stateDir(), "--config", in("setup.conf"),
 		"--create-ek-cert", "--lock-nvram", "--pcr-banks", "sha256", "--logfile", filepath.Join(t.Dir, "setup.log"))
 	// Its tools write to the home folder and to TMPDIR.
 	cmd.Env = append(os.Environ(), "HOME="+t.Dir, "XDG_CONFIG_HOME="+t.Dir, "TMPDIR="+t.Dir)
@@ -180,7 +180,7 @@ func (t *TPM) start(ctx context.Context) error {
 		return fmt.Errorf("starting swtpm: %w", err)
 	}
 	// The process outlives ctx: its end is Stop's or Kill's.
-	t.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+t.stateDir(), //nolint:gosec,noctx // fixed program, own paths
+	t.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+t.stateDir(), //nolint:noctx // it outlives ctx, and Stop or Kill end it
 		"--server", "type=unixio,path="+t.Socket, "--ctrl", "type=unixio,path="+control, "--flags", "startup-clear")
 	t.cmd.Stdout, t.cmd.Stderr, t.log = log, log, log
 	t.cmd.SysProcAttr = processAttributes()
