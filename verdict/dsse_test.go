@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,10 +119,10 @@ func TestEnvelope(t *testing.T) {
 		{"member of another case", bytes.Replace(good, []byte(`"payloadType"`), []byte(`"payloadtype"`), 1), verdict.HeadMalformed, false},
 		{"payload twice", bytes.Replace(good, []byte(`{"payload":`), []byte(`{"payload":"","payload":`), 1), verdict.HeadMalformed, false},
 		{"white space", append([]byte(" "), good...), verdict.HeadMalformed, false},
-		{"trailing bytes", append(good[:len(good):len(good)], '\n'), verdict.HeadMalformed, false},
+		{"trailing bytes", append(slices.Clip(good), '\n'), verdict.HeadMalformed, false},
 		{"payload not canonical", forgeDSSE(t, verdict.HeadType, append([]byte(" "), payload...), w.owner[0], w.owner[1]), verdict.HeadMalformed, false},
 		{"payload too large", forgeDSSE(t, verdict.HeadType, bytes.Repeat([]byte(" "), verdict.MaxHead+1), w.owner[0], w.owner[1]), verdict.HeadMalformed, false},
-		{"envelope too large", append(good[:len(good):len(good)], bytes.Repeat([]byte(" "), 2*verdict.MaxHead)...), verdict.HeadMalformed, false},
+		{"envelope too large", append(slices.Clip(good), bytes.Repeat([]byte(" "), 2*verdict.MaxHead)...), verdict.HeadMalformed, false},
 		{"empty payload", forgeDSSE(t, verdict.HeadType, nil, w.owner[0], w.owner[1]), verdict.HeadMalformed, false},
 		{"nothing", nil, verdict.HeadMalformed, false},
 	}

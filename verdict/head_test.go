@@ -5,6 +5,7 @@ package verdict_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -30,10 +31,7 @@ func TestOwners(t *testing.T) {
 		{"one key twice", change(func(m map[string]any) { m["keys"] = append(m["keys"].([]any), m["keys"].([]any)[0]) }), verdict.HeadMalformed},
 		// A line end inside the coordinate gave the same point another thumbprint.
 		{"one key twice by a line end", change(func(m map[string]any) {
-			k := map[string]any{}
-			for name, v := range m["keys"].([]any)[0].(map[string]any) {
-				k[name] = v
-			}
+			k := maps.Clone(m["keys"].([]any)[0].(map[string]any))
 			x := k["x"].(string)
 			k["x"] = x[:8] + "\n" + x[8:]
 			k["kid"] = rfc7638(t, verdict.JWK{Crv: "P-256", Kty: "EC", X: k["x"].(string), Y: k["y"].(string)})
@@ -43,10 +41,7 @@ func TestOwners(t *testing.T) {
 		{"kid of another key", change(func(m map[string]any) { m["keys"].([]any)[0].(map[string]any)["kid"] = w.stranger.Kid() }), verdict.HeadMalformed},
 		{"renewal key of another use", change(func(m map[string]any) { m["renewal"].(map[string]any)["use"] = "owner" }), verdict.HeadMalformed},
 		{"renewal key is an owner's", change(func(m map[string]any) {
-			k := map[string]any{}
-			for name, v := range m["keys"].([]any)[0].(map[string]any) {
-				k[name] = v
-			}
+			k := maps.Clone(m["keys"].([]any)[0].(map[string]any))
 			k["use"] = verdict.UseRenewal
 			m["renewal"] = k
 		}), verdict.HeadMalformed},

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,7 +144,7 @@ func TestParseKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	sec1 := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
-	for name, data := range map[string][]byte{"PKCS #8": pkcs8, "SEC 1": sec1, "empty line at the end": append(pkcs8[:len(pkcs8):len(pkcs8)], "\n"...)} {
+	for name, data := range map[string][]byte{"PKCS #8": pkcs8, "SEC 1": sec1, "empty line at the end": append(slices.Clip(pkcs8), "\n"...)} {
 		got, err := verdict.ParseKey(data, verdict.UseOwner)
 		if err != nil || got.JWK() != k.JWK() {
 			t.Errorf("%s: got %v, %v, want the key", name, got, err)
@@ -158,7 +159,7 @@ func TestParseKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{
-		"nothing": nil, "text": []byte("key"), "two blocks": append(pkcs8[:len(pkcs8):len(pkcs8)], pkcs8...), "garbage": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}),
+		"nothing": nil, "text": []byte("key"), "two blocks": append(slices.Clip(pkcs8), pkcs8...), "garbage": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}),
 		"P-384": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: other}),
 	} {
 		if got, err := verdict.ParseKey(data, verdict.UseOwner); err == nil || got != nil {
@@ -193,7 +194,7 @@ func TestParsePublicKey(t *testing.T) {
 	}
 	block, _ := pem.Decode(data)
 	for name, bad := range map[string][]byte{
-		"nothing": nil, "two": append(data[:len(data):len(data)], data...), "other label": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: block.Bytes}),
+		"nothing": nil, "two": append(slices.Clip(data), data...), "other label": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: block.Bytes}),
 		"P-384": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), "garbage": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")}),
 	} {
 		if got, err := verdict.ParsePublicKey(bad, verdict.UseOwner); err == nil || got != (verdict.JWK{}) {

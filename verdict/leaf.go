@@ -59,7 +59,7 @@ type Leaf struct {
 func (l Leaf) Encode() []byte {
 	b := make([]byte, 0, LeafSize)
 	b = append(b, 1, byte(l.Kind), byte(l.Result), 0)
-	b = binary.BigEndian.AppendUint64(b, uint64(max(l.Time.UnixMilli(), 0))) //nolint:gosec // not negative: max
+	b = binary.BigEndian.AppendUint64(b, uint64(max(l.Time.UnixMilli(), 0)))
 	b = append(b, l.Object[:]...)
 	b = append(b, l.Policy[:]...)
 	return append(b, l.Statement[:]...)
@@ -86,7 +86,7 @@ func parseLeaf(data []byte) (Leaf, error) {
 	if ms > maxInteger {
 		return Leaf{}, errors.New("time is out of range")
 	}
-	l.Time = time.UnixMilli(int64(ms)).UTC() //nolint:gosec // bounded above
+	l.Time = time.UnixMilli(int64(ms)).UTC()
 	switch {
 	case l.Kind == LeafVerdict && (l.Result == ResultPassed || l.Result == ResultFailed):
 	case (l.Kind == LeafStatement || l.Kind == LeafException) && l.Result == ResultNone:

@@ -8,6 +8,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -54,10 +55,7 @@ func TestStatement(t *testing.T) {
 		{"no verdict key", change(func(m map[string]any) { m["keys"] = m["keys"].([]any)[:1] }), verdict.IssuerMalformed},
 		{"one key twice", change(func(m map[string]any) { m["keys"] = append(m["keys"].([]any), m["keys"].([]any)[0]) }), verdict.IssuerMalformed},
 		{"one key for both", change(func(m map[string]any) {
-			k := map[string]any{}
-			for n, v := range m["keys"].([]any)[0].(map[string]any) {
-				k[n] = v
-			}
+			k := maps.Clone(m["keys"].([]any)[0].(map[string]any))
 			k["use"] = verdict.UseVerdict
 			m["keys"] = append(m["keys"].([]any)[:1], k)
 		}), verdict.IssuerMalformed},

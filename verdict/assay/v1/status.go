@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package assayv1 is the gRPC service of assayd, generated from assay.proto, and
+// the one place where an error becomes a gRPC status ([Status]) and comes back
+// as what it was ([FromStatus]). It is as stable as the proto.
 package assayv1
 
 import (
@@ -87,7 +90,6 @@ func FromStatus(err error) error {
 		}
 	}
 	text := clip(s.Message(), maxReasonText)
-	//nolint:exhaustive // the other codes have nothing to say
 	switch s.Code() {
 	case codes.ResourceExhausted:
 		return verdict.Fail(verdict.Overloaded, "calling the daemon: %s", text)
@@ -113,7 +115,7 @@ func ReasonOf(err error) *Reason {
 	if f, ok := errors.AsType[*verdict.Failure](err); ok {
 		r := NewReason(Kind_KIND_FAILURE, f.Reason)
 		wait := min(max(f.RetryAfter, 0), maxRetryAfter)
-		r.RetryAfterSeconds = uint32((wait + time.Second - 1) / time.Second) //nolint:gosec // bounded above
+		r.RetryAfterSeconds = uint32((wait + time.Second - 1) / time.Second)
 		return r
 	}
 	if f, ok := errors.AsType[*verdict.Refusal](err); ok {
