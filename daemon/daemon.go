@@ -126,7 +126,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Daemon, err 
 		return nil, err
 	}
 	for _, text := range config.Relaxations() {
-		log.LogAttrs(ctx, slog.LevelWarn, "not for production", slog.String("rule", text))
+		log.WarnContext(ctx, "not for production", "rule", text)
 	}
 	d := &Daemon{
 		config: config, log: log, updates: make(chan struct{}, 1), draining: make(chan struct{}),
@@ -197,11 +197,10 @@ func (d *Daemon) findHead(ctx context.Context) error {
 	}
 	if err := d.newest.CheckAt(now); err != nil {
 		// A renewal or a newer head may be put; until then nothing is signed.
-		d.log.LogAttrs(ctx, slog.LevelError, "head has expired", slog.Uint64("head", d.newest.Counter), slog.Any("err", err))
+		d.log.ErrorContext(ctx, "head has expired", "head", d.newest.Counter, "err", err)
 	}
 	d.offered.Store(d.newest.Counter)
-	_, err = d.store.save(d.newest)
-	return err
+	return d.store.save(d.newest)
 }
 
 // openSource gets the daemon's own SVID.
@@ -398,21 +397,21 @@ func (d *Daemon) Serve(ctx context.Context) (err error) {
 	defer stop()
 	served := make(chan error, 1)
 	own.Go(func() { served <- d.server.Serve(d.listener) })
-	d.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("node", d.Addr()), slog.Uint64("head", d.epoch.Load().head.Counter))
+	d.log.InfoContext(ctx, "serving", "node", d.Addr(), "head", d.epoch.Load().head.Counter)
 	select {
 	case err := <-served:
 		return verdict.Fail(verdict.Internal, "serving: %w", err)
 	case <-ctx.Done():
 	}
 	d.drain(ctx)
-	d.log.LogAttrs(ctx, slog.LevelInfo, "drained")
+	d.log.InfoContext(ctx, "drained")
 	return nil
 }
 
 // drain ends what runs: gracefully as long as the configuration allows, and
 // then at once.
 func (d *Daemon) drain(ctx context.Context) {
-	d.log.LogAttrs(ctx, slog.LevelInfo, "draining")
+	d.log.InfoContext(ctx, "draining")
 	d.health.Shutdown()
 	close(d.draining)
 	done := make(chan struct{})
@@ -427,7 +426,7 @@ func (d *Daemon) drain(ctx context.Context) {
 		return
 	case <-timer.C:
 	}
-	d.log.LogAttrs(ctx, slog.LevelWarn, "calls were cut off by the end of the drain time")
+	d.log.WarnContext(ctx, "calls were cut off by the end of the drain time")
 	d.server.Stop()
 	<-done
 }

@@ -17,11 +17,6 @@ import (
 	"github.com/assayd/assay/verifier"
 )
 
-// imageVerifier is what the daemon needs of a [verifier.Verifier].
-type imageVerifier interface {
-	Verify(ctx context.Context, req verifier.Request) (*verifier.Result, error)
-}
-
 // A question is what a verdict is an answer to: the key of the cache
 // (design.md §4.2). It has no caller in it.
 type question struct {

@@ -30,7 +30,7 @@ func lockState(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, verdict.Misused("let the user that runs assayd write there", "opening lock of the state folder: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a file descriptor fits an int
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(verdict.Misused("one daemon for each state folder: stop the other one, or name another folder",
 			"locking state folder %s: another assayd has it", dir), f.Close())
 	}

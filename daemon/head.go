@@ -64,7 +64,7 @@ func (s *headStore) load(ctx context.Context, offered string, at time.Time) (ver
 		if verdict.CodeOf(err) == verdict.HeadConflict {
 			return verdict.CheckedHead{}, err
 		}
-		s.log.LogAttrs(ctx, slog.LevelWarn, "offered head was not taken", slog.String("path", path), slog.String("code", string(verdict.CodeOf(err))), slog.Any("err", err))
+		s.log.WarnContext(ctx, "offered head was not taken", "path", path, "code", verdict.CodeOf(err), "err", err)
 		if first == nil {
 			first = err
 		}
@@ -165,15 +165,15 @@ func denyDocuments(base verdict.CheckedHead, at time.Time, from ...verdict.Check
 }
 
 // save puts the head on disk.
-func (s *headStore) save(h verdict.CheckedHead) ([]byte, error) {
+func (s *headStore) save(h verdict.CheckedHead) error {
 	data, err := h.Set.Encode()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := writeFile(s.path, data); err != nil {
-		return nil, verdict.Fail(verdict.Internal, "saving head %d: %w", h.Counter, err)
+		return verdict.Fail(verdict.Internal, "saving head %d: %w", h.Counter, err)
 	}
-	return data, nil
+	return nil
 }
 
 // denyMarks are the highest counters of the owners' deny documents.
@@ -190,7 +190,7 @@ func denyMarks(docs []verdict.CheckedDeny) []verdict.DenyMark {
 }
 
 // checkClock refuses a clock that is behind what is known to have happened: the
-// commit that this binary was built from, and what owners have signed. It is
+// build of this binary, and what owners have signed. It is
 // no proof that the clock is right. The node's clock judges every expiry.
 func checkClock(h verdict.CheckedHead, at time.Time) error {
 	floor, what := built(), "the build of this binary"
@@ -206,19 +206,23 @@ func checkClock(h verdict.CheckedHead, at time.Time) error {
 	return nil
 }
 
-// built returns the time of the commit that this binary was built from, zero
-// where the build does not tell.
+// written is when this line was: no build of it is older. Builds that can be
+// repeated carry no time of their own.
+var written = time.Date(2026, time.November, 25, 0, 0, 0, 0, time.UTC)
+
+// built returns a time that this binary cannot be older than: that of the
+// commit where the build tells it, and else of this source.
 var built = sync.OnceValue(func() time.Time {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return time.Time{}
+		return written
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.time" {
-			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
+			if t, err := time.Parse(time.RFC3339, s.Value); err == nil && t.After(written) {
 				return t
 			}
 		}
 	}
-	return time.Time{}
+	return written
 })

@@ -274,4 +274,5 @@ func TestClock(t *testing.T) {
 		t.Errorf("got %v for a clock that is right", err)
 	}
 	wantCode[*verdict.Failure](t, daemon.CheckClock(h, now.Add(-time.Hour)), verdict.ClockBehind)
+	wantCode[*verdict.Failure](t, daemon.CheckClock(verdict.CheckedHead{}, time.Unix(0, 0)), verdict.ClockBehind)
 }

@@ -95,10 +95,10 @@ func (i *issuer) issue(ctx context.Context, head verdict.CheckedHead, prev *stat
 	}
 	// A hint for auditors, so it may fail.
 	if err := writeFile(i.previousPath(), []byte(out.digest)); err != nil {
-		i.log.LogAttrs(ctx, slog.LevelWarn, "digest of the statement was not kept for the next start", slog.Any("err", err))
+		i.log.WarnContext(ctx, "digest of the statement was not kept for the next start", "err", err)
 	}
-	i.log.LogAttrs(ctx, slog.LevelInfo, "statement issued", slog.String("digest", string(out.digest)),
-		slog.Uint64("head", head.Counter), slog.String("policy", string(s.Policy)), slog.Uint64("log_index", out.leaf))
+	i.log.InfoContext(ctx, "statement issued", "digest", out.digest,
+		"head", head.Counter, "policy", s.Policy, "log_index", out.leaf)
 	return out, nil
 }
 
@@ -112,7 +112,7 @@ func (i *issuer) previous(ctx context.Context) verdict.Digest {
 	}
 	d, err := verdict.ParseDigest(string(data))
 	if _, ok := d.Bytes(); err != nil || !ok {
-		i.log.LogAttrs(ctx, slog.LevelWarn, "digest of the previous statement is not readable", slog.String("path", i.previousPath()))
+		i.log.WarnContext(ctx, "digest of the previous statement is not readable", "path", i.previousPath())
 		return ""
 	}
 	return d

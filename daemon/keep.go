@@ -4,7 +4,6 @@ package daemon
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -46,7 +45,7 @@ func (d *Daemon) putHead(ctx context.Context, data []byte) (uint64, error) {
 	merged, err := d.store.merge(d.newest, got, now)
 	if err != nil {
 		if verdict.CodeOf(err) == verdict.HeadConflict {
-			d.log.LogAttrs(ctx, slog.LevelError, "two heads with one counter: the owners' keys may be in wrong hands", slog.Uint64("head", got.Counter), slog.Any("err", err))
+			d.log.ErrorContext(ctx, "two heads have one counter", "head", got.Counter, "err", err)
 		}
 		return 0, err
 	}
@@ -91,14 +90,14 @@ func (d *Daemon) update(ctx context.Context, at time.Time) error {
 			return nil
 		}
 		d.swap(ctx, next)
-		if _, err := d.store.save(d.newest); err != nil {
-			d.log.LogAttrs(ctx, slog.LevelError, "deny documents or renewal count but are not on disk", slog.Any("err", err))
+		if err := d.store.save(d.newest); err != nil {
+			d.log.ErrorContext(ctx, "deny documents or renewal count but are not on disk", "err", err)
 		}
 		return nil
 	}
 	// On disk before it is measured: the next start must not come up with an
 	// older head than the register has.
-	if _, err := d.store.save(d.newest); err != nil {
+	if err := d.store.save(d.newest); err != nil {
 		return err
 	}
 	if d.measured < d.newest.Counter {
@@ -119,8 +118,8 @@ func (d *Daemon) swap(ctx context.Context, next *epoch) {
 	before := d.epoch.Swap(next)
 	close(before.replaced)
 	if next.head.Counter != before.head.Counter || next.deny != before.deny {
-		d.log.LogAttrs(ctx, slog.LevelInfo, "head in force", slog.Uint64("head", next.head.Counter),
-			slog.String("digest", string(next.head.Digest)), slog.String("policy", string(next.head.Policy)))
+		d.log.InfoContext(ctx, "head in force", "head", next.head.Counter,
+			"digest", next.head.Digest, "policy", next.head.Policy)
 	}
 }
 
@@ -151,7 +150,7 @@ func (d *Daemon) keep(ctx context.Context) {
 		}
 		if now := time.Now(); now.After(notBefore) {
 			if err := d.safely(ctx, func() error { return d.due(ctx, now) }); err != nil && ctx.Err() == nil {
-				d.log.LogAttrs(ctx, slog.LevelError, "head or statement could not be renewed", slog.String("code", string(verdict.CodeOf(err))), slog.Any("err", err))
+				d.log.ErrorContext(ctx, "head or statement could not be renewed", "code", verdict.CodeOf(err), "err", err)
 				notBefore = now.Add(retryEvery)
 			}
 		}
@@ -230,8 +229,8 @@ func (d *Daemon) setReady(ctx context.Context, err error) {
 	}
 	d.unready, d.judged = code, true
 	if err != nil {
-		d.log.LogAttrs(ctx, slog.LevelError, "not ready", slog.String("code", string(code)), slog.Any("err", err))
+		d.log.ErrorContext(ctx, "not ready", "code", code, "err", err)
 		return
 	}
-	d.log.LogAttrs(ctx, slog.LevelInfo, "ready")
+	d.log.InfoContext(ctx, "ready")
 }

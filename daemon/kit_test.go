@@ -334,7 +334,12 @@ type running struct {
 // start starts a daemon and stops it at the end of the test.
 func (w *world) start(extra string) *running {
 	w.tb.Helper()
-	d, err := daemon.Open(context.Background(), w.config(extra), quiet())
+	return w.startConfig(w.config(extra))
+}
+
+func (w *world) startConfig(c daemon.Config) *running {
+	w.tb.Helper()
+	d, err := daemon.Open(context.Background(), c, quiet())
 	must(w.tb, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
@@ -441,7 +446,7 @@ func quiet() *slog.Logger {
 	if testing.Verbose() {
 		return slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return slog.New(slog.NewTextHandler(io.Discard, nil))
+	return slog.New(slog.DiscardHandler)
 }
 
 func credentialsOf(cfg *tls.Config) credentials.TransportCredentials { return credentials.NewTLS(cfg) }

@@ -214,8 +214,8 @@ func (d *Daemon) told(ctx context.Context, method string, err error) error {
 			level = slog.LevelError
 		}
 	}
-	d.log.LogAttrs(ctx, level, "call was not answered", slog.String("rule", method), slog.String("peer", peerID(ctx)),
-		slog.String("code", string(verdict.CodeOf(err))), slog.Any("err", err))
+	d.log.Log(ctx, level, "call was not answered", "rule", method, "peer", peerID(ctx),
+		"code", verdict.CodeOf(err), "err", err)
 	return assayv1.Status(err).Err()
 }
 
@@ -232,6 +232,6 @@ func peerID(ctx context.Context) string {
 // not decided.
 func panicked(ctx context.Context, log *slog.Logger, v any, stack []byte) error {
 	err := fmt.Errorf("panic: %v\n%s", v, stack)
-	log.LogAttrs(ctx, slog.LevelError, "recovered from a panic", slog.Any("err", err))
+	log.ErrorContext(ctx, "recovered from a panic", "err", err)
 	return verdict.Fail(verdict.Internal, "deciding: something that was not foreseen; the daemon's log has it")
 }

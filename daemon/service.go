@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -258,7 +257,6 @@ func (s service) WatchStatus(stream assayv1.AssayService_WatchStatusServer) erro
 	var counter uint64 // the caller's head
 	var told *epoch    // whose head set it was given, or had
 	for {
-		e := s.d.epoch.Load()
 		var changed <-chan struct{}
 		if told != nil {
 			changed = told.replaced
@@ -277,10 +275,9 @@ func (s service) WatchStatus(stream assayv1.AssayService_WatchStatusServer) erro
 			if len(nonce) != verdict.StatusNonceSize {
 				return verdict.Refuse(verdict.InputMalformed, "reading the request: nonce has %d bytes, want %d", len(nonce), verdict.StatusNonceSize)
 			}
-			e = s.d.epoch.Load()
 		case <-changed:
-			e = s.d.epoch.Load()
 		}
+		e := s.d.epoch.Load()
 		status, err := s.d.status(ctx, e, nonce)
 		if err != nil {
 			return err
@@ -354,8 +351,8 @@ func (s service) ReportException(ctx context.Context, req *assayv1.ReportExcepti
 	if err != nil {
 		return nil, err
 	}
-	s.d.log.LogAttrs(ctx, slog.LevelWarn, "exception was used", slog.String("peer", who.peer.ID), slog.String("digest", string(digest)),
-		slog.String("rule", x.ID), slog.Uint64("log_index", index))
+	s.d.log.WarnContext(ctx, "exception was used", "peer", who.peer.ID, "digest", digest,
+		"rule", x.ID, "log_index", index)
 	return &assayv1.ReportExceptionResponse{Log: &assayv1.LogPosition{Origin: s.d.shard.Origin(), Index: index}}, nil
 }
 

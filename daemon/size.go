@@ -30,7 +30,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 		if err != nil || n == 0 {
 			break
 		}
-		*s = Size(int64(n) * u.bytes) //nolint:gosec // at most 31 bits times 2³⁰
+		*s = Size(int64(n) * u.bytes)
 		return nil
 	}
 	return errors.New("want a size such as 4MiB")

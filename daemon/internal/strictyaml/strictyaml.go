@@ -99,7 +99,7 @@ func (f *File) value(n *yaml.Node, v reflect.Value, path string, depth int) erro
 	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null":
 		return f.misuse(n, "leave the key out, or give it a value", "%s has no value", label(path))
 	}
-	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if t, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		if n.Kind != yaml.ScalarNode {
 			return f.misuse(n, "", "%s wants one value", label(path))
 		}
@@ -173,7 +173,7 @@ func (f *File) scalar(n *yaml.Node, v reflect.Value, path string) error {
 			return f.misuse(n, "", "%s is %s, want a whole number from 0 to %d", label(path), quote(n.Value), 1<<31-1)
 		}
 		if v.CanInt() {
-			v.SetInt(int64(i)) //nolint:gosec // at most 31 bits
+			v.SetInt(int64(i))
 		} else {
 			v.SetUint(i)
 		}
