@@ -17,6 +17,8 @@ import (
 const (
 	// DefaultCacheSize is how many verdicts are kept; four times as many facts.
 	DefaultCacheSize = 4096
+	// minCacheSize is what the two queues of 2Q need.
+	minCacheSize = 8
 	// PositiveTTL is how long a pass is kept at most, unless NotAfter is
 	// before. Policy, roots and deny list are in its key, so that it need not
 	// be short.
@@ -82,6 +84,7 @@ func newShared(size int) (*shared, error) {
 	if size < 0 {
 		return nil, verdict.Misused("", "reading cache size: %d is negative", size)
 	}
+	size = max(size, minCacheSize)
 	facts, err := lru.New2Q[factKey, factEntry](4 * size)
 	if err != nil {
 		return nil, fmt.Errorf("making cache: %w", err)

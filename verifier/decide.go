@@ -4,7 +4,6 @@ package verifier
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -527,8 +526,5 @@ func (f *fact) describe() string {
 	return who
 }
 
-// isFailure says whether nothing was decided.
-func isFailure(err error) bool {
-	_, ok := errors.AsType[*verdict.Failure](err)
-	return ok
-}
+// isFailure says whether err means that nothing was decided.
+func isFailure(err error) bool { return err != nil && !verdict.Refused(err) }

@@ -275,11 +275,8 @@ func (s *search) run(ctx context.Context) {
 // asFailure keeps failures, and makes one of what should not have been a
 // refusal: a place that refuses to be looked at leaves the answer open.
 func asFailure(err error) error {
-	if f, ok := errors.AsType[*verdict.Failure](err); ok {
-		return f
-	}
-	if r, ok := errors.AsType[*verdict.Refusal](err); ok && r.Reason.Code == verdict.RegistryNotAllowed {
-		return r
+	if isFailure(err) || verdict.CodeOf(err) == verdict.RegistryNotAllowed {
+		return err
 	}
 	return verdict.Fail(verdict.RegistryUnreachable, "looking for signatures: %w", err)
 }
@@ -358,7 +355,7 @@ func (s *search) uri(d verdict.Digest) string {
 // there although a manifest lists it is a broken candidate.
 func (s *search) splitFailures(in []*candidate) (out []*candidate, failure error) {
 	for _, c := range in {
-		if _, ok := errors.AsType[*verdict.Failure](c.err); ok {
+		if isFailure(c.err) {
 			if failure == nil {
 				failure = c.err
 			}

@@ -68,7 +68,7 @@ func FuzzLegacy(f *testing.F) {
 			}
 			return
 		}
-		v := newVerifier(t, verifier.Config{Policy: p, Roots: k.roots, Source: b})
+		v := newVerifier(t, verifier.Config{Policy: p, Roots: k.roots, CacheSize: 1, Source: b})
 		res, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now})
 		if verdict.CodeOf(err) == verdict.Internal {
 			t.Error(err)
@@ -88,7 +88,7 @@ func FuzzBundle(f *testing.F) {
 	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":"x"}},"messageSignature":{}}`))
 	p := oneOff(f, keyless())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		v := newVerifier(t, verifier.Config{Policy: p, Roots: k.roots, Source: verifier.ParseBundle("fuzz", data)})
+		v := newVerifier(t, verifier.Config{Policy: p, Roots: k.roots, CacheSize: 1, Source: verifier.ParseBundle("fuzz", data)})
 		res, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now})
 		if verdict.CodeOf(err) == verdict.Internal {
 			t.Error(err)
@@ -112,10 +112,26 @@ func FuzzManifest(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(k.dir, "blobs", "sha256", d.Hex()), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		v := newVerifier(t, verifier.Config{Policy: p, Roots: k.roots, Source: src})
+		v := newVerifier(t, verifier.Config{Policy: p, Roots: k.roots, CacheSize: 1, Source: src})
 		res, err := v.Verify(t.Context(), verifier.Request{Image: verifier.Image{Repository: repo, Digest: d}, At: now})
 		if verdict.CodeOf(err) == verdict.Internal || err == nil && res.Passed {
 			t.Errorf("got %+v, %v", res, err)
+		}
+	})
+}
+
+// FuzzParseRoots: a trusted_root.json from anywhere.
+func FuzzParseRoots(f *testing.F) {
+	f.Add(verifier.PublicGoodJSON())
+	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))
+	f.Add([]byte(`{"tlogs":[{"hashAlgorithm":"SHA2_256"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := verifier.ParseRoots(data)
+		if _, ok := errors.AsType[*verdict.Misuse](err); err != nil && (!ok || r != nil) {
+			t.Errorf("got %v, %v", r, err)
+		}
+		if err == nil && (r.Digest() != verdict.SHA256(data) || !r.HasCA() && !r.HasLog() && !r.HasTimestamps()) {
+			t.Errorf("accepted %q", data)
 		}
 	})
 }

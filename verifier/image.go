@@ -4,6 +4,7 @@ package verifier
 
 import (
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -127,35 +128,37 @@ func ParseImage(s string) (Image, error) {
 // that "nginx", "library/nginx", "index.docker.io/library/nginx" and
 // "docker.io/nginx" are the same name for every rule.
 func ParseRepository(name string) (string, error) {
-	refuse := func(why string) (string, error) {
-		return "", verdict.Refuse(verdict.InputMalformed, "reading repository name %q: %s", clipQuote(name), why)
-	}
 	if name == "" || len(name) > maxRepository {
-		return refuse("want 1 to " + strconv.Itoa(maxRepository) + " bytes")
+		return "", verdict.Refuse(verdict.InputMalformed, "reading repository name: %d bytes, want 1 to %d", len(name), maxRepository)
 	}
 	host, path, ok := strings.Cut(name, "/")
-	if !ok || !(strings.ContainsAny(host, ".:") || host == "localhost") {
+	if !ok || (!strings.ContainsAny(host, ".:") && host != "localhost") {
 		host, path = dockerHost, name
 	}
-	if host == "index.docker.io" || host == "registry-1.docker.io" {
-		host = dockerHost
-	}
+	host = canonicalHost(host)
 	if host == dockerHost && !strings.Contains(path, "/") {
 		path = "library/" + path
 	}
-	if !validHost(host) {
-		return refuse("the host is not a name or address with an optional port")
+	// Package verdict holds the form that tickets and deny lists compare.
+	if err := verdict.CheckRepository(host + "/" + path); err != nil {
+		return "", verdict.Refuse(verdict.InputMalformed, "reading repository name: %w", err)
 	}
-	for seg := range strings.SplitSeq(path, "/") {
-		if !validSegment(seg) {
-			return refuse("path segments are lower-case letters and digits, with single separators '.', '_', '__' or '-' inside")
+	return host + "/" + path, nil
+}
+
+// canonicalHost gives each registry its one name: without the default port,
+// with IPv6 addresses in the form of RFC 5952.
+func canonicalHost(host string) string {
+	host = strings.TrimSuffix(host, ":443")
+	if literal, rest, ok := strings.Cut(strings.TrimPrefix(host, "["), "]"); ok && strings.HasPrefix(host, "[") {
+		if a, err := netip.ParseAddr(literal); err == nil {
+			host = "[" + a.String() + "]" + rest
 		}
 	}
-	canonical := host + "/" + path
-	if len(canonical) > maxRepository {
-		return refuse("want at most " + strconv.Itoa(maxRepository) + " bytes")
+	if host == "index.docker.io" || host == "registry-1.docker.io" {
+		return dockerHost
 	}
-	return canonical, nil
+	return host
 }
 
 // validHost accepts lower-case DNS names, IPv4, bracketed IPv6, and a port.
@@ -203,7 +206,7 @@ func validSegment(s string) bool {
 			j++
 		}
 		switch sep := s[i:j]; {
-		case sep == ".", sep == "_", sep == "__", strings.Trim(sep, "-") == "":
+		case sep == ".", sep == "_", sep == "__", strings.Trim(sep, "-") == "": // fine
 		default:
 			return false
 		}

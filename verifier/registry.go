@@ -457,8 +457,7 @@ func nextPage(a answer) *url.URL {
 }
 
 func isNotFound(err error) bool {
-	refusal, ok := errors.AsType[*verdict.Refusal](err)
-	return ok && refusal.Reason.Code == verdict.ImageNotFound
+	return verdict.Refused(err) && verdict.CodeOf(err) == verdict.ImageNotFound
 }
 
 func (r *Registry) get(ctx context.Context, e endpoint, path, accept string, limit int64) (answer, error) {

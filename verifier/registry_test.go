@@ -194,6 +194,7 @@ func TestRegistryFailures(t *testing.T) {
 		}, verdict.RegistryUnreachable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // most of it waits
 			w := newWorld(t, true)
 			w.attachLayers(w.image, w.layer(w.image, good()))
 			w.on(tt.fault)

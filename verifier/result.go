@@ -3,6 +3,8 @@
 package verifier
 
 import (
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/assayd/assay/verdict"
@@ -144,6 +146,28 @@ type Explanation struct {
 	Want string `json:"want,omitempty"`
 	// Children are the parts.
 	Children []*Explanation `json:"children,omitempty"`
+}
+
+// WriteText writes the tree for a terminal, one node a line.
+func (e *Explanation) WriteText(w io.Writer) error { return e.write(w, "") }
+
+func (e *Explanation) write(w io.Writer, indent string) error {
+	line := indent + map[string]string{StateMet: "✓ ", StateUnmet: "✗ ", StateNote: "· "}[e.State] + e.Text
+	if e.Reason != nil {
+		line += ": " + e.Reason.Text + " [" + string(e.Reason.Code) + "]"
+	}
+	if e.Want != "" {
+		line += "; wanted: " + e.Want
+	}
+	if _, err := fmt.Fprintln(w, line); err != nil {
+		return fmt.Errorf("writing explanation: %w", err)
+	}
+	for _, c := range e.Children {
+		if err := c.write(w, indent+"  "); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *Explanation) add(children ...*Explanation) *Explanation {

@@ -4,7 +4,7 @@ package verifier
 
 import (
 	"bytes"
-	_ "embed"
+	_ "embed" // the public-good root
 	"os"
 
 	"github.com/sigstore/sigstore-go/pkg/root"

@@ -18,14 +18,17 @@ func TestParseReference(t *testing.T) {
 	const hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	const d = verdict.Digest("sha256:" + hex)
 	for in, want := range map[string]verifier.Reference{
-		"nginx@sha256:" + hex:                           {Repository: "docker.io/library/nginx", Digest: d},
-		"library/nginx@sha256:" + hex:                   {Repository: "docker.io/library/nginx", Digest: d},
-		"docker.io/nginx@sha256:" + hex:                 {Repository: "docker.io/library/nginx", Digest: d},
-		"index.docker.io/library/nginx@sha256:" + hex:   {Repository: "docker.io/library/nginx", Digest: d},
+		"nginx@sha256:" + hex:                         {Repository: "docker.io/library/nginx", Digest: d},
+		"library/nginx@sha256:" + hex:                 {Repository: "docker.io/library/nginx", Digest: d},
+		"docker.io/nginx@sha256:" + hex:               {Repository: "docker.io/library/nginx", Digest: d},
+		"index.docker.io/library/nginx@sha256:" + hex: {Repository: "docker.io/library/nginx", Digest: d},
 		"nginx:1.27":                                    {Repository: "docker.io/library/nginx", Tag: "1.27"},
 		"acme/app:v1@sha256:" + hex:                     {Repository: "docker.io/acme/app", Tag: "v1", Digest: d},
 		"localhost/app@sha256:" + hex:                   {Repository: "localhost/app", Digest: d},
 		"localhost:5000/app@sha256:" + hex:              {Repository: "localhost:5000/app", Digest: d},
+		"registry.example:443/app@sha256:" + hex:        {Repository: "registry.example/app", Digest: d},
+		"index.docker.io:443/nginx@sha256:" + hex:       {Repository: "docker.io/library/nginx", Digest: d},
+		"[2001:DB8:0::1]/app@sha256:" + hex:             {Repository: "[2001:db8::1]/app", Digest: d},
 		"[::1]:5000/app@sha256:" + hex:                  {Repository: "[::1]:5000/app", Digest: d},
 		"registry.example/a/b__c/d-e.f:X@sha256:" + hex: {Repository: "registry.example/a/b__c/d-e.f", Tag: "X", Digest: d},
 		"oci:/var/images/x@sha256:" + hex:               {Layout: "/var/images/x", Digest: d},
@@ -70,7 +73,7 @@ func FuzzParseReference(f *testing.F) {
 			return
 		}
 		again, err := verifier.ParseRepository(r.Repository)
-		if err != nil || again != r.Repository {
+		if err != nil || again != r.Repository || verdict.CheckRepository(again) != nil {
 			t.Errorf("%q is not canonical: %q, %v", r.Repository, again, err)
 		}
 	})

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	plain "github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier"
+	"github.com/assayd/assay/verifier/sigstoretest"
+)
+
+// The budget: keyless verification at most 10 % slower than sigstore-go alone
+// (the ratio that BenchmarkKeyless reports), a cached verdict in microseconds. BenchmarkP256 is the unit that they are compared with.
+
+func BenchmarkP256(b *testing.B) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("message"))
+	sig, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if !ecdsa.VerifyASN1(&key.PublicKey, sum[:], sig) {
+			b.Fatal("not verified")
+		}
+	}
+}
+
+// realBundle is the signature of a real image by cosign v3, where the shared
+// test data is there, and one of the test sigstore where it is not.
+func realBundle(b *testing.B) (data []byte, img verifier.Image, demand verifier.OneOff, rootJSON []byte) {
+	b.Helper()
+	if dir := sharedData + "/testdata"; exists(dir) {
+		c := sharedCases(b, "bundle-v0.3-keyless")[0]
+		return readFile(b, sharedFile(b, "testdata", c.Path, "bundle.json")), c.image(), c.demand(b), readFile(b, sharedFile(b, "testdata", c.Trust.TrustedRoot))
+	}
+	k := newKit(b)
+	rootJSON, err := k.sig.TrustedRoot()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return k.bundle(k.image, good()), k.image, keyless(), rootJSON
+}
+
+// BenchmarkKeyless verifies one keyless bundle, ours and by sigstore-go alone
+// in turns, so that both see the same machine.
+func BenchmarkKeyless(b *testing.B) {
+	data, img, demand, rootJSON := realBundle(b)
+	roots, err := verifier.ParseRoots(rootJSON)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ours := cold(b, data, img, demand, roots)
+	theirs := plainVerification(b, data, img, demand, rootJSON)
+	var sumOurs, sumTheirs time.Duration
+	for b.Loop() {
+		t := time.Now()
+		ours()
+		sumOurs += time.Since(t)
+		b.StopTimer()
+		t = time.Now()
+		theirs()
+		sumTheirs += time.Since(t)
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(sumOurs)/float64(sumTheirs), "x-sigstore-go")
+}
+
+func plainVerification(b *testing.B, data []byte, img verifier.Image, demand verifier.OneOff, rootJSON []byte) func() {
+	b.Helper()
+	tr, err := root.NewTrustedRootFromJSON(rootJSON)
+	if err != nil {
+		b.Fatal(err)
+	}
+	v, err := plain.NewVerifier(tr, plain.WithTransparencyLog(1), plain.WithObserverTimestamps(1), plain.WithSignedCertificateTimestamps(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	id, err := plain.NewShortCertificateIdentity(demand.Issuer, "", demand.Identity, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	sum, _ := img.Digest.Bytes()
+	p := plain.NewPolicy(plain.WithArtifactDigest("sha256", sum[:]), plain.WithCertificateIdentity(id))
+	return func() {
+		var parsed bundle.Bundle
+		if err := parsed.UnmarshalJSON(data); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := v.Verify(&parsed, p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkKeyed(b *testing.B) {
+	k := newKit(b)
+	key, pub := newKey(b, "p256")
+	verify := cold(b, k.bundle(k.image, sigstoretest.Options{Key: key, At: signedAt, NoLog: true}), k.image, verifier.OneOff{Keys: [][]byte{pub}}, k.roots)
+	for b.Loop() {
+		verify()
+	}
+}
+
+// cold returns a verification by a verifier of its own, which knows nothing.
+func cold(b *testing.B, data []byte, img verifier.Image, demand verifier.OneOff, roots *verifier.Roots) func() {
+	b.Helper()
+	p := oneOff(b, demand)
+	ctx := context.Background()
+	return func() {
+		v, err := verifier.New(verifier.Config{Policy: p, Roots: roots, Source: verifier.ParseBundle("bench", data), CacheSize: 4})
+		if err != nil {
+			b.Fatal(err)
+		}
+		res, err := v.Verify(ctx, verifier.Request{Image: img, At: now})
+		if err != nil || !res.Passed {
+			b.Fatalf("got %+v, %v", res, err)
+		}
+		v.Close()
+	}
+}
+
+func BenchmarkCached(b *testing.B) {
+	k := newKit(b)
+	k.attachLayers(k.image, k.layer(k.image, good()))
+	v := newVerifier(b, verifier.Config{Policy: oneOff(b, keyless()), Roots: k.roots, Source: k.source()})
+	ctx := context.Background()
+	for b.Loop() {
+		res, err := v.Verify(ctx, verifier.Request{Image: k.image, At: now})
+		if err != nil || !res.Passed {
+			b.Fatalf("got %+v, %v", res, err)
+		}
+	}
+}
+
+// BenchmarkNewDenyList is a decision about a known image under another deny
+// list: no registry, no signature.
+func BenchmarkNewDenyList(b *testing.B) {
+	k := newKit(b)
+	k.attachLayers(k.image, k.layer(k.image, good()))
+	v := newVerifier(b, verifier.Config{Policy: oneOff(b, keyless()), Roots: k.roots, Source: k.source()})
+	ctx := context.Background()
+	if _, err := v.Verify(ctx, verifier.Request{Image: k.image, At: now}); err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		d, err := v.WithDeny(verdict.DenyList{V: 1, Images: []verdict.Digest{verdict.SHA256([]byte(strconv.Itoa(n)))}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if res, err := d.Verify(ctx, verifier.Request{Image: k.image, At: now}); err != nil || !res.Passed {
+			b.Fatalf("got %+v, %v", res, err)
+		}
+	}
+}
