@@ -139,7 +139,7 @@ func (g *guard) same(text string) error {
 func (g *guard) latch(format string, args ...any) *verdict.Failure {
 	if g.latched == nil {
 		g.latched = verdict.Fail(verdict.LogUnavailable, format, args...)
-		g.logger.LogAttrs(context.Background(), slog.LevelError, "log refuses to sign until the daemon is started again", slog.Any("err", g.latched))
+		g.logger.ErrorContext(context.Background(), "log refuses to sign until the daemon is started again", "err", g.latched)
 	}
 	return g.latched
 }

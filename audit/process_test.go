@@ -119,7 +119,9 @@ func storm(dir string) error {
 	say := func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintf(os.Stdout, format+"\n", args...)
+		if _, err := fmt.Fprintf(os.Stdout, format+"\n", args...); err != nil {
+			panic("audit_test: " + err.Error())
+		}
 	}
 	say("origin %s", d.Origin())
 	var wg sync.WaitGroup

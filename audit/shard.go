@@ -255,7 +255,7 @@ func openLocked(ctx context.Context, config Config, lock *os.File) (*Shard, erro
 func sealOld(ctx context.Context, config Config) {
 	list, err := os.ReadDir(config.Dir)
 	if err != nil {
-		config.Logger.LogAttrs(ctx, slog.LevelWarn, "old log shards were not cleaned", slog.String("path", config.Dir), slog.Any("err", err))
+		config.Logger.WarnContext(ctx, "old log shards were not cleaned", "path", config.Dir, "err", err)
 		return
 	}
 	for _, d := range list {
@@ -272,7 +272,7 @@ func sealOld(ctx context.Context, config Config) {
 			err = writeFile(sealed, nil)
 		}
 		if err != nil { // it is tried again at the next start
-			config.Logger.LogAttrs(ctx, slog.LevelWarn, "old log shard was not cleaned", slog.String("path", dir), slog.Any("err", err))
+			config.Logger.WarnContext(ctx, "old log shard was not cleaned", "path", dir, "err", err)
 		}
 	}
 }
@@ -424,10 +424,11 @@ func (s *Shard) append(ctx context.Context, leaf verdict.Leaf, objects []Object)
 	}
 }
 
-// answer tells what became of e and frees its slot.
+// answer frees e's slot and tells what became of it, in this order: a caller
+// with an answer may come again at once.
 func (s *Shard) answer(e *entry, l landed) {
-	e.done <- l
 	<-s.slots
+	e.done <- l
 }
 
 // unavailable makes err a failure with code log.unavailable, unless it has a

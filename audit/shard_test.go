@@ -321,7 +321,7 @@ func TestBootIsNeverUsedTwice(t *testing.T) {
 // a stuck disk does.
 func TestShed(t *testing.T) {
 	config := testConfig(newDir(t))
-	config.MaxPending, config.AppendTimeout = 1, 300*time.Millisecond
+	config.MaxPending, config.AppendTimeout = 1, time.Second
 	d := start(t, config)
 	leaf, object, err := d.verdictLeaf()
 	if err != nil {

@@ -93,7 +93,7 @@ func (klogHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelError {
 		level = slog.LevelWarn
 	}
-	quietTo.Load().LogAttrs(ctx, level, "tessera reports", slog.String("err", r.Message))
+	quietTo.Load().Log(ctx, level, "tessera reports", "err", r.Message)
 	return nil
 }
 

@@ -142,7 +142,11 @@ func start(t testing.TB, config audit.Config) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.Close(context.Background()) }) // tests that care closed it before
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = d.Close(ctx) // tests that care closed it before
+	})
 	if err := d.begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}

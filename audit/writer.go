@@ -4,7 +4,6 @@ package audit
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -39,7 +38,7 @@ func (s *Shard) write(ctx context.Context) {
 			}
 			s.note(err)
 			if err != nil {
-				s.config.Logger.LogAttrs(ctx, slog.LevelWarn, "log checkpoint was not refreshed", slog.Any("err", err))
+				s.config.Logger.WarnContext(ctx, "log checkpoint was not refreshed", "err", err)
 			}
 		}
 	}
@@ -67,7 +66,7 @@ func (s *Shard) commit(ctx context.Context, batch []*entry) {
 	first, err := s.commitBatch(ctx, batch)
 	s.note(err)
 	if err != nil {
-		s.config.Logger.LogAttrs(ctx, slog.LevelError, "log batch was not written", slog.Any("err", err))
+		s.config.Logger.ErrorContext(ctx, "log batch was not written", "err", err)
 		err = unavailable("appending leaf", err)
 	}
 	for i, e := range batch {
