@@ -46,7 +46,7 @@ func goldenWorld(tb testing.TB) *world {
 	into := []*pair{&w.owner[0], &w.owner[1], &w.owner[2], &w.renewal, &w.ticketKey, &w.verdictKey, &w.ticketKey2, &w.verdictKey2, &w.stranger}
 	uses := []string{verdict.UseOwner, verdict.UseOwner, verdict.UseOwner, verdict.UseRenewal, verdict.UseTicket, verdict.UseVerdict, verdict.UseTicket, verdict.UseVerdict, verdict.UseTicket}
 	if _, err := os.Stat(filepath.Join("testdata", "keys.pem")); err != nil && *update {
-		var all []byte
+		all := []byte("Keys of the golden files. They guard nothing.\n\n")
 		for range into {
 			block, err := newPair(tb, verdict.UseOwner).PEM()
 			if err != nil {
