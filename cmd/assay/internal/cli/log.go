@@ -240,7 +240,11 @@ func (a *app) findLeaf(ctx context.Context, args []string, f *logFlags) (foundLe
 	var data []byte
 	switch {
 	case f.server.addr != "":
-		data, err = a.proofFromServer(ctx, f, where)
+		var appraised verdict.Digest
+		data, appraised, err = a.proofFromServer(ctx, f, where)
+		if trust.AllowAnyStatement {
+			trust = proof.Trust{Statements: []verdict.Digest{appraised}}
+		}
 	case where.dir == "":
 		err = verdict.Misused("name the daemon's log folder, or --server", "reading log: neither a folder nor a server is named")
 	default:

@@ -462,46 +462,48 @@ func (a *app) appraiseFile(path, headPath, nonce string, f *serverFlags, at time
 	return c.Appraise(collection, q, at)
 }
 
-// proofFromServer makes the proof file of a leaf from a daemon that was appraised.
-func (a *app) proofFromServer(ctx context.Context, f *logFlags, w place) ([]byte, error) {
+// proofFromServer makes the proof file of a leaf from a daemon that was appraised,
+// and returns the statement that it names: that of the daemon, or an earlier one of
+// its boot, which the same log vouches for.
+func (a *app) proofFromServer(ctx context.Context, f *logFlags, w place) ([]byte, verdict.Digest, error) {
 	if !w.hasIndex {
-		return nil, verdict.Misused("name the leaf by index or --ticket", "reading log: a daemon is asked for a leaf by its index")
+		return nil, "", verdict.Misused("name the leaf by index or --ticket", "reading log: a daemon is asked for a leaf by its index")
 	}
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
 	d, err := a.appraise(ctx, &f.server)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	data, err := d.proofFile(ctx, w)
+	data, statement, err := d.proofFile(ctx, w)
 	if err != nil {
-		return nil, firstOf(err, d.close())
+		return nil, "", firstOf(err, d.close())
 	}
-	return data, d.close()
+	return data, statement, d.close()
 }
 
-func (d *asked) proofFile(ctx context.Context, w place) ([]byte, error) {
+func (d *asked) proofFile(ctx context.Context, w place) ([]byte, verdict.Digest, error) {
 	ref := d.Issuer.Statement.Log
 	if w.origin != "" && w.origin != ref.Origin {
-		return nil, verdict.Refuse(verdict.LogMissing, "reading log: the daemon's running shard is %s, not %.128q", ref.Origin, w.origin)
+		return nil, "", verdict.Refuse(verdict.LogMissing, "reading log: the daemon's running shard is %s, not %.128q", ref.Origin, w.origin)
 	}
 	answer, err := d.conn.GetProof(ctx, &assayv1.GetProofRequest{Origin: ref.Origin, Index: w.index})
 	if err != nil {
-		return nil, d.conn.Err(err)
+		return nil, "", d.conn.Err(err)
 	}
 	_, leaf, err := d.config.CheckLeaf(ref, w.index, answer)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	statement, err := d.statementOf(ctx, leaf)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	p, err := proof.ParseTLogProof(answer.GetProof())
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return proof.File{Proof: p, Leaf: answer.GetLeaf(), Statement: statement, Object: answer.GetObject()}.Marshal(), nil
+	return proof.File{Proof: p, Leaf: answer.GetLeaf(), Statement: statement, Object: answer.GetObject()}.Marshal(), verdict.SHA256(statement), nil
 }
 
 // statementOf returns the statement that a leaf names: the one that was appraised,

@@ -279,7 +279,7 @@ func TestBadRegistry(t *testing.T) {
 			t.Cleanup(bad.Close)
 			host := strings.TrimPrefix(bad.URL, "http://")
 			args := func(output string) []string {
-				return append(y.byIdentity(host+"/app@"+string(y.keyless)), "--plain-http", host, "--timeout", "3s", "--output", output)
+				return append(y.byIdentity(host+"/app@"+string(y.keyless)), "--plain-http", host, "--timeout", "2s", "--output", output)
 			}
 			o := assay(t, args("json")...)
 			if d := parseDocument(t, o); o.status != c.status || d.Code != c.code {

@@ -162,13 +162,6 @@ func Init(o Options) (r Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	tee, err := o.makeTEE(ekCAs)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := devapi.Init(o.path(svidCAFolder), devapi.TrustDomain); err != nil {
-		return Result{}, err
-	}
 	ownerPEM, err := owner.PublicPEM(ownerKey.JWK())
 	if err != nil {
 		return Result{}, err
@@ -179,6 +172,13 @@ func Init(o Options) (r Result, err error) {
 		return Result{}, err
 	}
 	r.Config = parsed.Digest()
+	tee, err := o.makeTEE(ekCAs)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := devapi.Init(o.path(svidCAFolder), devapi.TrustDomain); err != nil {
+		return Result{}, err
+	}
 	entry.Configs = []verdict.Digest{r.Config}
 	references, err := o.references(entry)
 	if err != nil {
@@ -308,6 +308,9 @@ func (o *Options) readPolicy() (policy, roots, imageKey []byte, err error) {
 	if o.Roots == "" {
 		roots = verifier.PublicGoodJSON()
 	} else if roots, err = file.Read("trusted root", o.Roots, verifier.MaxRootsBytes); err != nil {
+		return nil, nil, nil, err
+	}
+	if _, err := verifier.ParseRoots(roots); err != nil {
 		return nil, nil, nil, err
 	}
 	if o.Policy != "" {
