@@ -32,7 +32,8 @@ type claims struct {
 	predicate string
 	// subjects are digests by algorithm (lower-case hex).
 	subjects []map[string]string
-	// reference is cosign's docker-reference: a hint, never a binding.
+	// reference is cosign's docker-reference. It binds only where a rule
+	// demands that.
 	reference string
 }
 

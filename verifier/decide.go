@@ -18,6 +18,7 @@ type decision struct {
 	v       *Verifier
 	rules   []*compiledRule
 	at      time.Time
+	image   Image
 	digests map[string]string
 
 	demands []*demandState
@@ -48,8 +49,8 @@ type rejected struct {
 	candidate string
 }
 
-func (v *Verifier) newDecision(rules []*compiledRule, at time.Time, digests map[string]string) *decision {
-	d := &decision{v: v, rules: rules, at: at, digests: digests}
+func (v *Verifier) newDecision(rules []*compiledRule, req Request, digests map[string]string) *decision {
+	d := &decision{v: v, rules: rules, at: req.At, image: req.Image, digests: digests}
 	for _, r := range rules {
 		if r.Mode == ModeOff {
 			continue
@@ -97,6 +98,9 @@ func (d *decision) look(c *candidate) {
 		s.kinds++
 		for _, a := range s.authorities {
 			f, serr := d.check(c, e, a)
+			if serr == nil && s.rule.RequireReference && s.what == "" {
+				serr = d.checkReference(f)
+			}
 			if serr != nil {
 				s.reject(serr.stage, serr.err, a.name, c)
 				continue
@@ -141,6 +145,16 @@ func (d *decision) check(c *candidate, e *entity, a *authority) (*fact, *stageEr
 		return nil, &stageError{stageRevoked, err}
 	}
 	return f, nil
+}
+
+// checkReference compares the repository that was signed with the one asked
+// for.
+func (d *decision) checkReference(f *fact) *stageError {
+	got, err := ParseRepository(f.claims.reference)
+	if err != nil || got != d.image.Repository {
+		return &stageError{stageSubject, verdict.Refuse(verdict.SubjectRepository, "comparing repository: the signature names %q, want %q", clipQuote(f.claims.reference), d.image.Repository)}
+	}
+	return nil
 }
 
 // inWindow compares a key's window with every proven time of signing, and with

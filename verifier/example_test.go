@@ -40,7 +40,7 @@ func ExampleNew() {
 		if err != nil {
 			return err
 		}
-		defer layout.Close()
+		defer layout.Close() //nolint:errcheck // nothing was written
 		v, err := verifier.New(verifier.Config{Policy: policy, Source: layout})
 		if err != nil {
 			return err

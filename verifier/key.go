@@ -10,7 +10,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/x509"
 
 	"github.com/assayd/assay/verdict"
 )
@@ -51,15 +50,6 @@ func (a algorithms) accept(pub crypto.PublicKey) error {
 		return verdict.Refuse(verdict.SigAlgorithm, "checking key: Ed25519 is outside this build's validated crypto module (allow-unvalidated: [ed25519])")
 	}
 	return acceptKey(pub)
-}
-
-// spkiDigest is the digest that policies and deny lists name a key by.
-func spkiDigest(pub crypto.PublicKey) (verdict.Digest, error) {
-	der, err := x509.MarshalPKIXPublicKey(pub)
-	if err != nil {
-		return "", verdict.Refuse(verdict.SigAlgorithm, "encoding key: %w", err)
-	}
-	return verdict.SHA256(der), nil
 }
 
 // verifyMessage verifies sig over message. For P-384 and P-521 both the

@@ -190,6 +190,10 @@ type Rule struct {
 	// Require is how many distinct signers of them must have. Required when
 	// Authorities names more than one; one key under two names is one signer.
 	Require int `yaml:"require" json:"require,omitempty"`
+	// RequireReference demands that a signature names the repository asked for
+	// (cosign's docker-reference), so that one copied from another repository
+	// is refused. Sigstore bundles name none: only .sig signatures count then.
+	RequireReference bool `yaml:"require-reference" json:"requireReference,omitempty"`
 	// Attestations are all demanded.
 	Attestations []Attestation `yaml:"attestations" json:"attestations,omitempty"`
 }
@@ -459,8 +463,8 @@ func (p *Policy) compileRule(f *yamlFile, path string, r Rule) (compiledRule, er
 			return compiledRule{}, err
 		}
 		c.demands = append(c.demands, d)
-	} else if r.Require != 0 {
-		return fail(".require", "name authorities", "rule %q: require without authorities", r.Name)
+	} else if r.Require != 0 || r.RequireReference {
+		return fail("", "name authorities", "rule %q: require and require-reference are about authorities, and there are none", r.Name)
 	}
 	for i, a := range r.Attestations {
 		sub := fmt.Sprintf("%s.attestations[%d]", path, i)

@@ -557,7 +557,7 @@ func (r *Registry) send(ctx context.Context, e endpoint, u *url.URL, accept, aut
 		if auth != "" {
 			req.Header.Set("Authorization", auth)
 		}
-		resp, err := client.Do(req)
+		resp, err := client.Do(req) //nolint:bodyclose // receive closes it
 		if err != nil {
 			return answer{}, nil, transportError(ctx, e, u, err)
 		}
@@ -665,7 +665,7 @@ func lastSegment(path string) string { return path[strings.LastIndexByte(path, '
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	if n, err := strconv.ParseUint(v, 10, 24); err == nil {
-		return time.Duration(n) * time.Second //nolint:gosec // G115: 24 bits
+		return time.Duration(n) * time.Second
 	}
 	then, err1 := http.ParseTime(v)
 	now, err2 := http.ParseTime(h.Get("Date"))

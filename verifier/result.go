@@ -170,9 +170,6 @@ func (e *Explanation) write(w io.Writer, indent string) error {
 	return nil
 }
 
-func (e *Explanation) add(children ...*Explanation) *Explanation {
-	e.Children = append(e.Children, children...)
-	return e
-}
+func (e *Explanation) add(children ...*Explanation) { e.Children = append(e.Children, children...) }
 
 func note(text string) *Explanation { return &Explanation{Text: text, State: StateNote} }

@@ -90,7 +90,7 @@ func PublicGoodJSON() []byte { return bytes.Clone(publicGood) }
 
 // readFile reads a whole file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // G304: the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -166,6 +166,39 @@ func TestKeyed(t *testing.T) {
 	}
 }
 
+// TestEd25519 is what the build's crypto module says about it.
+func TestEd25519(t *testing.T) {
+	k := newKit(t)
+	key, pub := newKey(t, "ed25519")
+	k.attachLayers(k.image, k.layer(k.image, sigstoretest.Options{Key: key, At: signedAt, NoLog: true}))
+	for _, tt := range []struct {
+		allow []string
+		want  verdict.Code
+	}{{[]string{}, ed25519Unvalidated}, {[]string{verifier.Ed25519}, ""}} {
+		v := newVerifier(t, verifier.Config{Policy: oneOff(t, verifier.OneOff{Keys: [][]byte{pub}}), Source: k.source(), AllowUnvalidated: tt.allow})
+		if ok, code, _ := verify(t.Context(), t, v, k.image, now); ok != (tt.want == "") || code != tt.want {
+			t.Errorf("allow %v: passed %v with %q, want %q", tt.allow, ok, code, tt.want)
+		}
+	}
+}
+
+func TestRequireReference(t *testing.T) {
+	k := newKit(t)
+	yaml := "version: 1\nauthorities:\n" + keylessYAML("release", subject) + "rules:\n  - {name: all, repositories: ['**'], authorities: [release], require-reference: true}\n"
+	l, err := k.sig.Legacy("registry.example/acme/other", k.image.Digest, good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.attachLayers(k.image, l)
+	k.want(oneOff(t, keyless()), "")
+	k.want(policy(t, yaml), verdict.SubjectRepository)
+	k.attachLayers(k.image, l, k.layer(k.image, good()))
+	k.want(policy(t, yaml), "")
+	k.image = k.push("a bundle names no repository")
+	k.attachBundle(k.image, k.bundle(k.image, good()), "")
+	k.want(policy(t, yaml), verdict.SubjectRepository)
+}
+
 // TestKeyedCurveHash: P-384 with SHA-384, which is not what cosign does.
 func TestKeyedCurveHash(t *testing.T) {
 	k := newKit(t)

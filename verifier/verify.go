@@ -101,15 +101,21 @@ func (v *Verifier) configure(policy *Policy, roots *Roots, deny verdict.DenyList
 // WithPolicy returns a verifier that decides by another policy and other
 // roots, and shares what v knows about signatures.
 func (v *Verifier) WithPolicy(policy *Policy, roots *Roots) (*Verifier, error) {
-	n := &Verifier{source: v.source, alg: v.alg, shared: v.shared}
-	return n, n.configure(policy, roots, v.deny)
+	return v.derive(policy, roots, v.deny)
 }
 
 // WithDeny returns a verifier with another deny list, which shares what v
 // knows about signatures.
 func (v *Verifier) WithDeny(deny verdict.DenyList) (*Verifier, error) {
+	return v.derive(v.policy, v.roots, deny)
+}
+
+func (v *Verifier) derive(policy *Policy, roots *Roots, deny verdict.DenyList) (*Verifier, error) {
 	n := &Verifier{source: v.source, alg: v.alg, shared: v.shared}
-	return n, n.configure(v.policy, v.roots, deny)
+	if err := n.configure(policy, roots, deny); err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 // Policy returns the policy that v decides by.
@@ -165,7 +171,7 @@ func (v *Verifier) Verify(ctx context.Context, req Request) (*Result, error) {
 		return nil, verdict.Refuse(verdict.RevokedImage, "applying deny list: owners denied the repository %s", req.Image.Repository)
 	}
 	if !slices.ContainsFunc(rules, func(r *compiledRule) bool { return r.Mode != ModeOff }) {
-		return v.newDecision(rules, req.At, nil).result(req, &evidence{})
+		return v.newDecision(rules, req, nil).result(req, &evidence{})
 	}
 	image := imageKey(req)
 	key := v.id + " " + image
@@ -193,7 +199,7 @@ func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRul
 	if ev, ok := v.shared.images.Get(image); ok {
 		// What was found before is as good as what would be found now, when it
 		// is enough; when it is not, there may be more by now.
-		d := v.newDecision(rules, req.At, ev.digests)
+		d := v.newDecision(rules, req, ev.digests)
 		if d.enough(ev.candidates) {
 			if r, err := v.finish(d, req, ev); err == nil && r.Passed {
 				return r, nil
@@ -202,9 +208,9 @@ func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRul
 	}
 	ev, m, err := readImage(ctx, v.source, req.Image)
 	if err != nil {
-		return v.newDecision(rules, req.At, nil).undecided(&Result{Image: req.Image, At: req.At}, err)
+		return v.newDecision(rules, req, nil).undecided(&Result{Image: req.Image, At: req.At}, err)
 	}
-	d := v.newDecision(rules, req.At, ev.digests)
+	d := v.newDecision(rules, req, ev.digests)
 	if m != nil {
 		if err := ev.discover(ctx, v.source, req, m, want, d.enough); err != nil {
 			return d.undecided(&Result{Image: req.Image, At: req.At}, err)

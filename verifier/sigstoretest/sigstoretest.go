@@ -531,7 +531,7 @@ func otherName(name string) ([]byte, error) {
 // sctList is the extension with one timestamp over a precertificate
 // (RFC 6962 §3.2, §3.3).
 func (s *Sigstore) sctList(tbs []byte, at time.Time) ([]byte, error) {
-	ms := uint64(at.UnixMilli()) //nolint:gosec // G115: after 1970
+	ms := uint64(at.UnixMilli())
 	der, err := x509.MarshalPKIXPublicKey(&s.ctKey.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("making test SCT: %w", err)

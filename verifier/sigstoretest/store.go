@@ -132,10 +132,18 @@ type Registry struct {
 	Client *http.Client
 }
 
-func (r *Registry) do(ctx context.Context, method, target, contentType string, body []byte) (*http.Response, []byte, error) {
+// A reply is an answer that was read whole.
+type reply struct {
+	status int
+	// location is the target of the Location header, or nil.
+	location *url.URL
+	body     []byte
+}
+
+func (r *Registry) do(ctx context.Context, method, target, contentType string, body []byte) (*reply, error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, fmt.Errorf("writing to registry: %w", err)
+		return nil, fmt.Errorf("writing to registry: %w", err)
 	}
 	req.Header.Set("Content-Type", contentType)
 	if method == http.MethodGet {
@@ -147,11 +155,18 @@ func (r *Registry) do(ctx context.Context, method, target, contentType string, b
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, nil, fmt.Errorf("writing to registry: %w", err)
+		return nil, fmt.Errorf("writing to registry: %w", err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // the body was read
 	out, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	return resp, out, err
+	if err != nil {
+		return nil, fmt.Errorf("writing to registry: %w", err)
+	}
+	a := &reply{status: resp.StatusCode, body: out}
+	if loc, err := resp.Location(); err == nil {
+		a.location = loc
+	}
+	return a, nil
 }
 
 // path strips the host from a repository's name: a client resolves it, and
@@ -166,26 +181,21 @@ func (r *Registry) path(repository string) string {
 
 // PutBlob implements [Store].
 func (r *Registry) PutBlob(ctx context.Context, repository string, content []byte) error {
-	resp, body, err := r.do(ctx, http.MethodPost, r.URL+"/v2/"+r.path(repository)+"/blobs/uploads/", "application/octet-stream", nil)
+	a, err := r.do(ctx, http.MethodPost, r.URL+"/v2/"+r.path(repository)+"/blobs/uploads/", "application/octet-stream", nil)
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("writing to registry: upload: %s: %s", resp.Status, body)
+	if a.status != http.StatusAccepted || a.location == nil {
+		return fmt.Errorf("writing to registry: upload: got status %d: %s", a.status, a.body)
 	}
-	loc, err := resp.Location()
-	if err != nil {
-		return fmt.Errorf("writing to registry: %w", err)
-	}
-	q := loc.Query()
+	q := a.location.Query()
 	q.Set("digest", string(verdict.SHA256(content)))
-	loc.RawQuery = q.Encode()
-	resp, body, err = r.do(ctx, http.MethodPut, loc.String(), "application/octet-stream", content)
-	if err != nil {
+	a.location.RawQuery = q.Encode()
+	if a, err = r.do(ctx, http.MethodPut, a.location.String(), "application/octet-stream", content); err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusCreated {
-		return fmt.Errorf("writing to registry: blob: %s: %s", resp.Status, body)
+	if a.status != http.StatusCreated {
+		return fmt.Errorf("writing to registry: blob: got status %d: %s", a.status, a.body)
 	}
 	return nil
 }
@@ -197,12 +207,12 @@ func (r *Registry) PutManifest(ctx context.Context, repository, tag, mediaType s
 		refs = append(refs, tag)
 	}
 	for _, ref := range refs {
-		resp, body, err := r.do(ctx, http.MethodPut, r.URL+"/v2/"+r.path(repository)+"/manifests/"+url.PathEscape(ref), mediaType, content)
+		a, err := r.do(ctx, http.MethodPut, r.URL+"/v2/"+r.path(repository)+"/manifests/"+url.PathEscape(ref), mediaType, content)
 		if err != nil {
 			return err
 		}
-		if resp.StatusCode != http.StatusCreated {
-			return fmt.Errorf("writing to registry: manifest: %s: %s", resp.Status, body)
+		if a.status != http.StatusCreated {
+			return fmt.Errorf("writing to registry: manifest: got status %d: %s", a.status, a.body)
 		}
 	}
 	return nil
@@ -210,16 +220,16 @@ func (r *Registry) PutManifest(ctx context.Context, repository, tag, mediaType s
 
 // Tagged implements [Store].
 func (r *Registry) Tagged(ctx context.Context, repository, tag string) ([]byte, error) {
-	resp, body, err := r.do(ctx, http.MethodGet, r.URL+"/v2/"+r.path(repository)+"/manifests/"+url.PathEscape(tag), "", nil)
+	a, err := r.do(ctx, http.MethodGet, r.URL+"/v2/"+r.path(repository)+"/manifests/"+url.PathEscape(tag), "", nil)
 	switch {
 	case err != nil:
 		return nil, err
-	case resp.StatusCode == http.StatusNotFound:
+	case a.status == http.StatusNotFound:
 		return nil, nil
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("reading registry: %s", resp.Status)
+	case a.status != http.StatusOK:
+		return nil, fmt.Errorf("reading registry: got status %d", a.status)
 	}
-	return body, nil
+	return a.body, nil
 }
 
 func descriptor(mediaType string, content []byte) map[string]any {
