@@ -228,7 +228,10 @@ func TestKillNoAcknowledgedVerdictLost(t *testing.T) {
 	for range rounds {
 		all = append(all, killRound(t, dir))
 	}
-	start(t, testConfig(dir)) // the next boot cleans up and leaves the rest alone
+	// The next boot cleans up and leaves the rest alone.
+	if err := start(t, testConfig(dir)).Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	acknowledged, checkpoints := 0, 0
 	for _, r := range all {
 		reader := reader(t, dir, r.origin)
