@@ -60,10 +60,13 @@ type agent struct {
 	accepted map[verdict.Digest]trust.Appraisal
 	known    []attest.KnownAK
 	marks    gate.Marks
-	status   string
-	statusAt int64
-	images   map[string]*entry
-	flights  map[string]*flight
+	status   string         // the newest
+	statusAt int64          // its iat
+	statusOf verdict.Digest // the statement that it is under
+	// generation counts changes of head, statements and status, from 1.
+	generation uint64
+	images     map[string]*entry
+	flights    map[string]*flight
 }
 
 // Run is the agent of one node until ctx ends; then it returns nil once all has
@@ -87,6 +90,7 @@ func Run(ctx context.Context, c trust.Config, log *slog.Logger) error {
 	a := &agent{
 		config: c, gate: gateConfig, log: log, store: st, stopped: ctx, slots: make(chan struct{}, maxFetches), changed: make(chan struct{}),
 		accepted: map[verdict.Digest]trust.Appraisal{}, images: map[string]*entry{}, flights: map[string]*flight{},
+		generation: 1,
 	}
 	for _, address := range c.Daemons {
 		a.sessions = append(a.sessions, newSession(a, address))
@@ -210,7 +214,7 @@ func (a *agent) load() error {
 	if data, err := a.store.read(gate.StatusFile, gate.MaxRecord); err == nil && data != nil {
 		if record, err := gate.ParseStatusRecord(data); err == nil {
 			if s, err := verdict.OpenStatus(record.Status, a.issuersLocked()); err == nil {
-				a.status, a.statusAt = record.Status, s.Iat
+				a.status, a.statusAt, a.statusOf = record.Status, s.Iat, s.Stmt
 			}
 		}
 	}
@@ -346,6 +350,7 @@ func (a *agent) headChanged() {
 	a.log.Info("head loaded", "head", head.Counter)
 
 	a.mu.Lock()
+	a.generation++
 	for digest, old := range a.accepted {
 		judged, err := a.rejudge(old, head, time.Now())
 		if err != nil {
@@ -423,6 +428,7 @@ func (a *agent) accept(x trust.Appraisal) error {
 	}
 	_, again := a.accepted[x.Issuer.Digest]
 	a.accepted[x.Issuer.Digest] = x
+	a.generation++
 	if ak := x.Result.AK; ak.AK != "" {
 		a.known = append(slices.DeleteFunc(a.known, func(k attest.KnownAK) bool { return k.AK == ak.AK }), ak)
 		a.known = a.known[max(0, len(a.known)-maxKeys):]

@@ -47,7 +47,16 @@ type entry struct {
 	known   map[string]int64
 	asked   time.Time
 	due     time.Time // when to renew, zero for never
+
+	// Of the last look that let through: what it rested on, and until when it is
+	// not repeated. A gate makes the whole check itself.
+	lookedAt time.Time
+	looked   uint64
 }
+
+// lookAgain is how long a look that let through is not repeated while nothing that
+// it rests on has changed: what ends in between is the gate's to see.
+const lookAgain = time.Second
 
 // held is a ticket that was opened.
 type held struct {
@@ -200,6 +209,11 @@ func (a *agent) look(image gate.Image) (gate.Answer, gate.Decision) {
 	a.mu.Lock()
 	e := a.touch(image)
 	out := a.collect(e)
+	generation := a.generation
+	if e.looked == generation && now.Sub(e.lookedAt).Abs() < lookAgain {
+		a.mu.Unlock()
+		return out, gate.Decision{Outcome: verdict.OutcomePass}
+	}
 	k := gate.Knowledge{Config: a.gate, Head: head, Marks: a.marks}
 	// The marks of a gate come from disk, which may be behind; the keeper of heads
 	// knows better.
@@ -214,6 +228,7 @@ func (a *agent) look(image gate.Image) (gate.Answer, gate.Decision) {
 		return out, d
 	}
 	a.mu.Lock()
+	e.looked, e.lookedAt = generation, now
 	first := e.known[""] == 0
 	if first {
 		if e.known == nil {
@@ -236,10 +251,7 @@ func (a *agent) look(image gate.Image) (gate.Answer, gate.Decision) {
 // collect makes an answer of an entry. The caller holds mu.
 func (a *agent) collect(e *entry) gate.Answer {
 	out := gate.Answer{Status: a.status, Known: e.known[""]}
-	need := map[verdict.Digest]bool{}
-	if s, err := verdict.OpenStatus(a.status, a.issuersLocked()); err == nil {
-		need[s.Stmt] = true
-	}
+	need := map[verdict.Digest]bool{a.statusOf: true}
 	for _, h := range e.tickets {
 		if len(out.Tickets) >= a.gate.Quorum+1 {
 			break
@@ -459,6 +471,7 @@ func (a *agent) takeTicket(image gate.Image, token string) (string, error) {
 	e.tickets = slices.DeleteFunc(e.tickets, func(h held) bool {
 		return h.boot == boot || outcome == verdict.OutcomeFail && h.ticket.Iat <= t.Iat
 	})
+	e.looked = 0
 	e.tickets = slices.Insert(e.tickets, 0, held{token: token, ticket: t, boot: boot, proven: t.Log == nil})
 	e.tickets = e.tickets[:min(len(e.tickets), maxTickets)]
 	if outcome == verdict.OutcomeFail {
@@ -530,6 +543,7 @@ func (a *agent) settle(image gate.Image, t verdict.Ticket, f func(*held) bool) {
 	for i := range e.tickets {
 		if e.tickets[i].ticket.Jti == t.Jti {
 			if f(&e.tickets[i]) {
+				e.looked = 0
 				e.tickets = slices.Delete(e.tickets, i, i+1)
 				e.known = nil
 			}

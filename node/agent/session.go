@@ -327,7 +327,8 @@ func (a *agent) takeStatus(token string, s verdict.Status) {
 	a.mu.Lock()
 	newer := s.Iat >= a.statusAt
 	if newer {
-		a.status, a.statusAt = token, s.Iat
+		a.status, a.statusAt, a.statusOf = token, s.Iat, s.Stmt
+		a.generation++
 	}
 	a.mu.Unlock()
 	if !newer {

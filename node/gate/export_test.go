@@ -4,6 +4,9 @@ package gate
 
 import "testing"
 
+// ReadAnswer is what a gate reads from an agent.
+var ReadAnswer = readAnswer
+
 // SetTestingOnlyPanic makes the next decisions of this test panic.
 func SetTestingOnlyPanic(t testing.TB, text string) {
 	testingOnlyDecide = func() { panic(text) }

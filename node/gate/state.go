@@ -187,7 +187,10 @@ func ParseMarks(data []byte) (Marks, error) {
 	if err := unmarshal(data, &m); err != nil {
 		return Marks{}, fmt.Errorf("%s:%w", MarksFile, err)
 	}
-	return m, checkVersion(MarksFile, m.V)
+	if err := checkVersion(MarksFile, m.V); err != nil {
+		return Marks{}, err
+	}
+	return m, nil
 }
 
 // ParseIssuers decodes IssuersFile. A statement is what its evidence was bound to
@@ -202,7 +205,10 @@ func ParseIssuers(data []byte) (Issuers, error) {
 			return Issuers{}, fmt.Errorf("%s: %w", IssuersFile, err)
 		}
 	}
-	return i, checkVersion(IssuersFile, i.V)
+	if err := checkVersion(IssuersFile, i.V); err != nil {
+		return Issuers{}, err
+	}
+	return i, nil
 }
 
 // checkIssuer refuses an issuer whose statement is not the one of its digest.
@@ -223,7 +229,10 @@ func ParseStatusRecord(data []byte) (StatusRecord, error) {
 	if err := unmarshal(data, &s); err != nil {
 		return StatusRecord{}, fmt.Errorf("%s:%w", StatusFile, err)
 	}
-	return s, checkVersion(StatusFile, s.V)
+	if err := checkVersion(StatusFile, s.V); err != nil {
+		return StatusRecord{}, err
+	}
+	return s, nil
 }
 
 // ParseImageRecord decodes an ImageRecord.
@@ -232,7 +241,10 @@ func ParseImageRecord(data []byte) (ImageRecord, error) {
 	if err := unmarshal(data, &r); err != nil {
 		return ImageRecord{}, fmt.Errorf("image record:%w", err)
 	}
-	return r, checkVersion("image record", r.V)
+	if err := checkVersion("image record", r.V); err != nil {
+		return ImageRecord{}, err
+	}
+	return r, nil
 }
 
 // ParseUseRecord decodes a UseRecord.
@@ -241,7 +253,10 @@ func ParseUseRecord(data []byte) (UseRecord, error) {
 	if err := unmarshal(data, &u); err != nil {
 		return UseRecord{}, fmt.Errorf("record of a use:%w", err)
 	}
-	return u, checkVersion("record of a use", u.V)
+	if err := checkVersion("record of a use", u.V); err != nil {
+		return UseRecord{}, err
+	}
+	return u, nil
 }
 
 func checkVersion(what string, v int) error {

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gate_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/assayd/assay/node/gate"
+	"github.com/assayd/assay/verdict"
+)
+
+func TestParseName(t *testing.T) {
+	for _, test := range []struct {
+		in, repository string
+		digest         verdict.Digest
+	}{
+		{"registry.example/app", "registry.example/app", ""},
+		{"registry.example/app:v1", "registry.example/app", ""},
+		{"registry.example:5000/team/app:v1", "registry.example:5000/team/app", ""},
+		{"127.0.0.1:5000/app:idx", "127.0.0.1:5000/app", ""},
+		{"localhost/app", "localhost/app", ""},
+		{"docker.io/library/alpine:3.20", "docker.io/library/alpine", ""},
+		{"docker.io/alpine", "docker.io/library/alpine", ""},
+		{"index.docker.io/alpine:latest", "docker.io/library/alpine", ""},
+		{"registry-1.docker.io/team/app", "docker.io/team/app", ""},
+		{"Registry.Example:443/app", "registry.example/app", ""},
+		{"registry.example/app@" + string(image), "registry.example/app", image},
+		{"registry.example/app:v1@" + string(image), "registry.example/app", image},
+		{"[::1]:5000/app:v1", "[::1]:5000/app", ""},
+		{"", "", ""},
+		{"app", "", ""},
+		{"app:v1", "", ""},
+		{"library/alpine", "", ""},
+		{"registry.example/", "", ""},
+		{"registry.example/app:", "", ""},
+		{"registry.example/app:v 1", "", ""},
+		{"registry.example/app:-v1", "", ""},
+		{"registry.example/App:v1", "", ""},
+		{"registry.example//app", "", ""},
+		{"registry.example/../app", "", ""},
+		{"https://registry.example/app", "", ""},
+		{"registry.example/app@sha256:12", "", ""},
+		{"registry.example/app@" + string(image) + "@" + string(image), "", ""},
+		{"registry.example/app\n:v1", "", ""},
+		{"registry.example/" + strings.Repeat("a", 600), "", ""},
+		{"registry.example/app:" + strings.Repeat("a", 129), "", ""},
+	} {
+		t.Run(test.in, func(t *testing.T) {
+			repository, digest, err := gate.ParseName(test.in)
+			if repository != test.repository || digest != test.digest {
+				t.Errorf("got %q, %q, %v; want %q, %q", repository, digest, err, test.repository, test.digest)
+			}
+			if (err == nil) != (test.repository != "") {
+				t.Errorf("got %v", err)
+			} else if err != nil && verdict.CodeOf(err) != verdict.InputMalformed {
+				t.Errorf("got %v, want %s", err, verdict.InputMalformed)
+			}
+		})
+	}
+}
+
+func TestConfigMisuse(t *testing.T) {
+	for _, test := range []struct{ name, from, to, want string }{
+		{"version", `"v": 1`, `"v": 2`, "v is 2"},
+		{"unknown member", `"mode"`, `"modes"`, `unknown field "modes"`},
+		{"member in capitals", `"mode"`, `"Mode"`, `unknown member "Mode"`},
+		{"duplicate member", `"mode": "enforce"`, `"mode": "enforce", "mode": "off"`, `duplicate member "mode"`},
+		{"duplicate member of a key", `"kty": "EC"`, `"kty": "EC", "kty": "EC"`, `duplicate member "kty"`},
+		{"mode", `"enforce"`, `"permissive"`, `mode is "permissive"`},
+		{"no mode", `"enforce"`, `""`, `mode is ""`},
+		{"offline", `"last-known"`, `"allow"`, `offline is "allow"`},
+		{"profile", `"development"`, `"test"`, `profile is "test"`},
+		{"unwitnessed in production", `"development"`, `"production"`, "allow_unwitnessed needs profile"},
+		{"node", `"spiffe://`, `"http://`, "node: "},
+		{"cluster", `"cluster": "dev"`, `"cluster": ""`, `cluster is ""`},
+		{"relative state", `"state": "/`, `"state": "`, "state is "},
+		{"threshold 0", `"threshold": 1`, `"threshold": 0`, "owners: "},
+		{"threshold above keys", `"threshold": 1`, `"threshold": 2`, "owners: "},
+		{"forged kid", `"kid": "`, `"kid": "x`, "owners: "},
+		{"min_head", `"min_head": 1`, `"min_head": 0`, "min_head is 0"},
+		{"quorum", `"quorum": 1`, `"quorum": 0`, "quorum is 0"},
+		{"quorum as text", `"quorum": 1`, `"quorum": "1"`, "cannot unmarshal"},
+		{"status age", `"5m0s"`, `"2h"`, "status_age is 2h0m0s"},
+		{"negative deadline", `"deadline": "2s"`, `"deadline": "-2s"`, "deadline is -2s"},
+		{"duration without unit", `"deadline": "2s"`, `"deadline": "2"`, `duration is "2"`},
+		{"max offline", `"8h0m0s"`, `"25h"`, "max_offline is 25h0m0s"},
+		{"uid", `"agent_uid": `, `"agent_uid": -`, ""},
+		{"trailing bytes", "\n}\n", "\n}\n{}", "bytes after the end"},
+		{"cut off", "\n}\n", "\n", "it ends too early"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			data, err := w.config.Encode()
+			check(t, err)
+			if test.name == "uid" && w.config.AgentUID == 0 {
+				test.to = `"agent_uid": -1`
+				data = bytes.Replace(data, []byte(`"agent_uid": 0`), []byte(`"agent_uid": -1`), 1)
+			}
+			changed := []byte(strings.Replace(string(data), test.from, test.to, 1))
+			c, err := gate.ParseConfig("gate.json", changed)
+			m, ok := errors.AsType[*verdict.Misuse](err)
+			if !ok || !strings.HasPrefix(m.Text, "gate.json:") || !strings.Contains(m.Text, test.want) {
+				t.Fatalf("got %v, want a misuse with %q", err, test.want)
+			}
+			if !strings.Contains(m.Hint, "assay-node config gate") {
+				t.Errorf("got hint %q", m.Hint)
+			}
+			if diff := cmp.Diff(gate.Config{}, c); diff != "" {
+				t.Errorf("got a configuration beside the misuse: %s", diff)
+			}
+		})
+	}
+}
+
+func TestLoadConfig(t *testing.T) {
+	w := newWorld(t)
+	data, err := w.config.Encode()
+	check(t, err)
+	path := filepath.Join(w.dir, "gate.json")
+	w.file("gate.json", data)
+	if _, err := gate.LoadConfig(path); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func() string{
+		"relative":       func() string { return "gate.json" },
+		"absent":         func() string { return path + "x" },
+		"folder":         func() string { return w.dir },
+		"written by all": func() string { check(t, os.Chmod(path, 0o666)); return path },
+		"huge":           func() string { w.file("huge.json", make([]byte, 1<<20)); return filepath.Join(w.dir, "huge.json") },
+	} {
+		if _, err := gate.LoadConfig(change()); err == nil {
+			t.Errorf("%s: got no error", name)
+		} else if _, ok := errors.AsType[*verdict.Misuse](err); !ok {
+			t.Errorf("%s: got %v, want a misuse", name, err)
+		}
+	}
+}
+
+func FuzzParseName(f *testing.F) {
+	for _, s := range []string{name, "docker.io/alpine", repository + "@" + string(image), "[::1]:5000/a:b", "a/b:c@d", ":@/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		repository, digest, err := gate.ParseName(s)
+		if err != nil {
+			if repository != "" || digest != "" || verdict.CodeOf(err) != verdict.InputMalformed {
+				t.Fatalf("got %q, %q, %v", repository, digest, err)
+			}
+			return
+		}
+		if err := verdict.CheckRepository(repository); err != nil {
+			t.Fatal(err)
+		}
+		// A canonical name stays what it is.
+		if again, _, err := gate.ParseName(repository); again != repository || err != nil {
+			t.Fatalf("got %q, %v; want %q", again, err, repository)
+		}
+	})
+}
+
+func FuzzParseConfig(f *testing.F) {
+	w := newWorld(f)
+	data, err := w.config.Encode()
+	check(f, err)
+	f.Add(data)
+	f.Add([]byte(`{"v":1}`))
+	f.Add([]byte(`{"v":1,"owners":{"keys":[{}]}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := gate.ParseConfig("f", data)
+		if err != nil {
+			if _, ok := errors.AsType[*verdict.Misuse](err); !ok || !cmp.Equal(c, gate.Config{}) {
+				t.Fatalf("got %v, %+v", err, c)
+			}
+			return
+		}
+		text, err := c.Encode()
+		check(t, err)
+		if again, err := gate.ParseConfig("f", text); err != nil || !cmp.Equal(c, again) {
+			t.Fatalf("read back: %v, %s", err, cmp.Diff(c, again))
+		}
+	})
+}
+
+func FuzzReadRequest(f *testing.F) {
+	f.Add(frame(`{"v":1,"name":"` + name + `","digest":"` + string(image) + `"}`))
+	f.Add(frame(`{"v":1}`))
+	f.Add([]byte{255, 255, 255, 255})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		q, err := gate.ReadRequest(bytes.NewReader(data))
+		if err != nil {
+			if q != (gate.Request{}) || verdict.CodeOf(err) == verdict.Internal {
+				t.Fatalf("got %+v, %v", q, err)
+			}
+			return
+		}
+		if _, _, err := gate.ParseName(q.Name); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func FuzzReadAnswer(f *testing.F) {
+	w := newWorld(f)
+	var buf bytes.Buffer
+	check(f, gate.WriteAnswer(&buf, w.answer))
+	f.Add(buf.Bytes())
+	f.Add(frame(`{"v":1,"statements":[{"digest":"x"}]}`))
+	f.Add(frame(`{"v":1,"statements":[null],"tickets":null}`))
+	head := w.open()
+	k := gate.Knowledge{Config: w.config, Head: head}
+	subject := gate.Image{Repository: repository, Digest: image}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, err := gate.ReadAnswer(bytes.NewReader(data))
+		if err != nil {
+			if !cmp.Equal(a, gate.Answer{}) || verdict.CodeOf(err) == verdict.Internal {
+				t.Fatalf("got %+v, %v", a, err)
+			}
+			return
+		}
+		// Whatever it says: only the world's daemon lets through.
+		d := gate.Judge(k, subject, a, at)
+		if d.Allowed() && d.Ticket.Iss != w.daemon.issuer.Statement.Issuer {
+			t.Fatalf("got %s", d.Line())
+		}
+		if line := d.Line(); len(line) > 1024 || strings.ContainsAny(line, "\r\n") {
+			t.Fatalf("got line %q", line)
+		}
+	})
+}
+
+func FuzzDescriptor(f *testing.F) {
+	f.Add(query().Descriptor)
+	f.Add([]byte(`{"digest":"` + string(manifest) + `","Digest":"` + string(image) + `"}`))
+	f.Add([]byte(`{"digest":["` + string(image) + `"]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		err := gate.CheckDescriptor(gate.DescriptorType, data, image, "")
+		var members map[string]any
+		if err == nil && (json.Unmarshal(data, &members) != nil || members["digest"] != string(image)) {
+			t.Fatalf("accepted %q", data)
+		}
+	})
+}
+
+func FuzzStateRecords(f *testing.F) {
+	w := newWorld(f)
+	for _, v := range []any{
+		gate.Marks{V: 1, Head: verdict.HeadRef{Counter: 1, Digest: image}, Logs: []gate.LogMark{{LogMark: verdict.LogMark{Origin: "o", Size: 1}}}},
+		gate.Issuers{V: 1, Issuers: []gate.AcceptedIssuer{{Issuer: w.daemon.issuer}}},
+		gate.StatusRecord{V: 1, Status: w.answer.Status},
+		gate.ImageRecord{V: 1, Repository: repository, Digest: image, Tickets: w.answer.Tickets, Known: map[string]int64{"": 1}},
+		gate.UseRecord{V: 1, Exception: []byte("x"), Digest: image, UsedAt: 1},
+	} {
+		data, err := json.Marshal(v)
+		check(f, err)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := gate.ParseMarks(data)
+		same(t, m, gate.Marks{}, err)
+		i, err := gate.ParseIssuers(data)
+		same(t, i, gate.Issuers{}, err)
+		s, err := gate.ParseStatusRecord(data)
+		same(t, s, gate.StatusRecord{}, err)
+		r, err := gate.ParseImageRecord(data)
+		same(t, r, gate.ImageRecord{}, err)
+		u, err := gate.ParseUseRecord(data)
+		same(t, u, gate.UseRecord{}, err)
+	})
+}
+
+// same asserts that a decoder which refuses leaves the zero value.
+func same[T any](t *testing.T, got, zero T, err error) {
+	t.Helper()
+	if err != nil && !cmp.Equal(got, zero) {
+		t.Fatalf("got %+v beside %v", got, err)
+	}
+}
