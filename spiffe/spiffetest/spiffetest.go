@@ -109,7 +109,8 @@ func Start(tb testing.TB, svid SVID) *API {
 // StartEmpty starts a Workload API that has no identity to give yet.
 func StartEmpty(tb testing.TB) *API {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "svid") //nolint:usetesting // TempDir's path has the test's name, a socket's has 107 bytes.
+	// Not TempDir: its path has the test's name, and a socket's has 107 bytes.
+	dir, err := os.MkdirTemp("", "svid")
 	if err != nil {
 		tb.Fatal(err)
 	}
