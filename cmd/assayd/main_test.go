@@ -36,11 +36,11 @@ allow-unwitnessed: true
 `
 
 // flavoured adds what a BoringCrypto build demands.
-func flavoured(t *testing.T, text string) string {
-	t.Helper()
+func flavoured(tb testing.TB, text string) string {
+	tb.Helper()
 	var out, errs bytes.Buffer
-	if status := report(run(t.Context(), []string{"version"}, &out, &errs), &errs); status != 0 {
-		t.Fatalf("got status %d: %s", status, &errs)
+	if status := report(run(tb.Context(), []string{"version"}, &out, &errs), &errs); status != 0 {
+		tb.Fatalf("got status %d: %s", status, &errs)
 	}
 	if strings.Contains(out.String(), "boringcrypto") {
 		return text + "allow-unvalidated: [ed25519]\n"
