@@ -221,8 +221,8 @@ func flagError(c *cobra.Command, err error) error {
 	}
 	if errors.As(err, &named) && strings.HasPrefix(err.Error(), "unknown flag") {
 		var names []string
-		for _, line := range strings.Split(c.Flags().FlagUsages()+c.InheritedFlags().FlagUsages(), "\n") {
-			for _, word := range strings.Fields(line) {
+		for line := range strings.Lines(c.Flags().FlagUsages() + c.InheritedFlags().FlagUsages()) {
+			for word := range strings.FieldsSeq(line) {
 				if f, ok := strings.CutPrefix(word, "--"); ok {
 					names = append(names, "--"+f)
 					break

@@ -25,10 +25,9 @@ const maxLeavesSearched = 1 << 20
 
 // logFlags say which leaf of which log is meant.
 type logFlags struct {
-	origin, boot, core, ticket, out, head string
-	statements                            []string
-	allowAny                              bool
-	server                                serverFlags
+	origin, boot, core, ticket, out string
+	statements                      []string
+	server                          serverFlags
 }
 
 func (f *logFlags) register(c *cobra.Command) {
@@ -248,7 +247,7 @@ func (a *app) findLeaf(ctx context.Context, args []string, f *logFlags) (foundLe
 	case where.dir == "":
 		err = verdict.Misused("name the daemon's log folder, or --server", "reading log: neither a folder nor a server is named")
 	default:
-		data, err = proofFromDisk(ctx, f, where)
+		data, err = proofFromDisk(ctx, where)
 	}
 	if err != nil {
 		return foundLeaf{}, err
@@ -339,7 +338,7 @@ func (w *place) fromTicket(path string) error {
 }
 
 // proofFromDisk makes the proof file from a log folder, or reads one.
-func proofFromDisk(ctx context.Context, f *logFlags, w place) ([]byte, error) {
+func proofFromDisk(ctx context.Context, w place) ([]byte, error) {
 	if !w.hasIndex && w.core == "" && isFile(w.dir) {
 		return file.Read("proof", w.dir, proof.MaxTLogProof)
 	}
@@ -353,7 +352,7 @@ func proofFromDisk(ctx context.Context, f *logFlags, w place) ([]byte, error) {
 	}
 	if !w.hasIndex {
 		if w.core == "" {
-			return nil, verdict.Misused("list the shards: assay log get "+f.dirName(w), "reading log: no leaf is named")
+			return nil, verdict.Misused("list the shards: assay log get "+w.dir, "reading log: no leaf is named")
 		}
 		if w.index, err = searchCore(ctx, reader, w.core); err != nil {
 			return nil, err
@@ -361,8 +360,6 @@ func proofFromDisk(ctx context.Context, f *logFlags, w place) ([]byte, error) {
 	}
 	return reader.ProofFile(ctx, w.index)
 }
-
-func (*logFlags) dirName(w place) string { return w.dir }
 
 // openShard opens the shard that is named, or the one that has the core, or the
 // only one.

@@ -80,16 +80,7 @@ func TestServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	y := newYard(t)
-	// Paths of sockets are short, those of tests are not.
-	base, err := os.MkdirTemp("", "assay")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(base); err != nil {
-			t.Error(err)
-		}
-	})
+	base := t.TempDir()
 	policy := filepath.Join(base, "policy.yaml")
 	write(t, policy, []byte(strings.ReplaceAll(goodPolicy, "registry.example", y.host)))
 	dir, addr := filepath.Join(base, "dev"), freeAddress(t)

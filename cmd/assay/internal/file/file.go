@@ -68,8 +68,7 @@ func unreadable(what, path string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		hint = "check who may read it"
 	}
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return verdict.Misused(hint, "reading %s: %s: %w", what, path, err)
@@ -143,7 +142,7 @@ func MakeFolder(path string) error {
 	if len(entries) > 0 {
 		return verdict.Misused("name another folder: nothing is overwritten", "making folder: %s has %d entries already, %q among them", path, len(entries), entries[0].Name())
 	}
-	if err := os.Chmod(path, Folder); err != nil { //nolint:gosec // G302: 0700 is for a folder
+	if err := os.Chmod(path, Folder); err != nil {
 		return unwritable(path, err)
 	}
 	return nil
