@@ -64,6 +64,6 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.level}))
-	log.Info("assay-node starts", "node", c.Node, "path", o.config)
+	log.InfoContext(ctx, "assay-node starts", "node", c.Node, "path", o.config)
 	return agent.Run(ctx, c, log)
 }

@@ -33,7 +33,7 @@ const (
 	// keep is for how long an image that nobody asks for is renewed and kept.
 	keep = 24 * time.Hour
 	// retryDisk is how often a disk that could not be written is tried again.
-	retryDisk = 10 * time.Second
+	retryDisk = 5 * time.Second
 	// tidyEvery is how often what has ended is removed.
 	tidyEvery = 10 * time.Minute
 	// reportEvery is how often uses of exceptions are looked for.
@@ -120,7 +120,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	a.work.Go(func() { every(ctx, retryDisk, a.store.flush) })
 	a.work.Go(func() { every(ctx, tidyEvery, a.tidy) })
 	a.work.Go(func() { every(ctx, reportEvery, func() { a.reportUses(ctx) }) })
-	a.log.Info("serving gates", "path", a.config.Socket, "node", a.config.Node)
+	a.log.InfoContext(ctx, "serving gates", "path", a.config.Socket, "node", a.config.Node)
 	<-ctx.Done()
 	return <-failed
 }
@@ -157,7 +157,7 @@ func (a *agent) connect(ctx context.Context) {
 		if err != nil {
 			if code := verdict.CodeOf(err); code != last {
 				last = code
-				a.log.Error("no SVID, so no daemon is asked", "code", code, "err", withHint(err))
+				a.log.ErrorContext(ctx, "no SVID, so no daemon is asked", "code", code, "err", withHint(err))
 			}
 			for _, s := range a.sessions {
 				s.fail(err)
@@ -174,7 +174,7 @@ func (a *agent) connect(ctx context.Context) {
 	}
 	sessions.Wait()
 	if err := src.Close(); err != nil {
-		a.log.Warn("closing the Workload API", "err", err)
+		a.log.WarnContext(ctx, "closing the Workload API", "err", err)
 	}
 }
 

@@ -196,7 +196,7 @@ func (a *agent) answer(ctx context.Context, q gate.Request) gate.Answer {
 		out.Code, out.Text = reason.Code, reason.Text
 	}
 	if ferr != nil {
-		a.log.Info("daemons gave no ticket", "image", image.Repository, "digest", image.Digest, "code", verdict.CodeOf(ferr), "err", ferr)
+		a.log.InfoContext(ctx, "daemons gave no ticket", "image", image.Repository, "digest", image.Digest, "code", verdict.CodeOf(ferr), "err", ferr)
 	}
 	return out
 }
@@ -341,7 +341,7 @@ func (a *agent) ask(ctx context.Context, image gate.Image) error {
 	boots := map[string]bool{}
 	var last error
 	for _, s := range a.sessions {
-		conn, _, err := s.ready()
+		conn, err := s.ready()
 		if err == nil && conn != nil {
 			var boot string
 			if boot, err = a.askOne(ctx, s, conn, image); err == nil {
@@ -370,7 +370,7 @@ func (a *agent) waitReady(ctx context.Context) error {
 		a.mu.Unlock()
 		trying, last := false, error(nil)
 		for _, s := range a.sessions {
-			conn, _, err := s.ready()
+			conn, err := s.ready()
 			if conn != nil && err == nil {
 				return nil
 			}
@@ -478,8 +478,7 @@ func (a *agent) takeTicket(image gate.Image, token string) (string, error) {
 		e.known = nil
 	}
 	e.schedule()
-	stopping := a.stopped.Err() != nil
-	if t.Log != nil && !stopping {
+	if t.Log != nil {
 		a.work.Go(func() { a.prove(image, t) })
 	}
 	a.mu.Unlock()

@@ -48,12 +48,12 @@ func (a *agent) takeDue(now time.Time) []gate.Image {
 func (a *agent) renewBatch(ctx context.Context, batch []gate.Image) {
 	done := 0
 	for _, s := range a.sessions {
-		conn, _, err := s.ready()
+		conn, err := s.ready()
 		if err != nil || conn == nil {
 			continue
 		}
 		if err := a.renewWith(ctx, s, conn, batch); err != nil {
-			a.log.Warn("tickets were not renewed", "peer", s.address, "code", verdict.CodeOf(err), "err", err)
+			a.log.WarnContext(ctx, "tickets were not renewed", "peer", s.address, "code", verdict.CodeOf(err), "err", err)
 			continue
 		}
 		if done++; done >= a.gate.Quorum {
@@ -91,7 +91,7 @@ func (a *agent) renewWith(ctx context.Context, s *session, conn *trust.Conn, bat
 			return verdict.Refuse(verdict.InputMalformed, "renewing with %s: it answers request %.64q, which was not asked", s.address, answer.GetId())
 		}
 		if _, err := a.takeAnswer(s, batch[i], answer.GetResponse()); err != nil {
-			a.log.Warn("ticket was not renewed", "image", batch[i].Repository, "digest", batch[i].Digest, "peer", s.address, "code", verdict.CodeOf(err), "err", err)
+			a.log.WarnContext(ctx, "ticket was not renewed", "image", batch[i].Repository, "digest", batch[i].Digest, "peer", s.address, "code", verdict.CodeOf(err), "err", err)
 		}
 	}
 }
@@ -147,7 +147,7 @@ func (a *agent) reportUses(ctx context.Context) {
 		}
 		use, err := gate.ParseUseRecord(data)
 		if err != nil {
-			a.log.Error("record of a use is not readable and is dropped", "path", name, "err", err)
+			a.log.ErrorContext(ctx, "record of a use is not readable and is dropped", "path", name, "err", err)
 			a.store.remove(name)
 			continue
 		}
@@ -162,20 +162,20 @@ func (a *agent) reportUse(ctx context.Context, use gate.UseRecord) bool {
 	ctx, cancel := context.WithTimeout(ctx, appraiseTimeout)
 	defer cancel()
 	for _, s := range a.sessions {
-		conn, _, err := s.ready()
+		conn, err := s.ready()
 		if err != nil || conn == nil {
 			continue
 		}
 		answer, err := conn.ReportException(ctx, &assayv1.ReportExceptionRequest{Exception: use.Exception, Digest: string(use.Digest), UsedAtSeconds: use.UsedAt})
 		if err == nil {
-			a.log.Warn("use of an exception was reported", "digest", use.Digest, "peer", s.address, "log_index", answer.GetLog().GetIndex())
+			a.log.WarnContext(ctx, "use of an exception was reported", "digest", use.Digest, "peer", s.address, "log_index", answer.GetLog().GetIndex())
 			return true
 		}
 		if err = conn.Err(err); verdict.CodeOf(err) == verdict.ExceptionMalformed || verdict.CodeOf(err) == verdict.ExceptionSignature {
-			a.log.Error("use of an exception is not accepted and is dropped", "digest", use.Digest, "peer", s.address, "code", verdict.CodeOf(err), "err", err)
+			a.log.ErrorContext(ctx, "use of an exception is not accepted and is dropped", "digest", use.Digest, "peer", s.address, "code", verdict.CodeOf(err), "err", err)
 			return true
 		}
-		a.log.Warn("use of an exception was not reported yet", "digest", use.Digest, "peer", s.address, "code", verdict.CodeOf(err), "err", err)
+		a.log.WarnContext(ctx, "use of an exception was not reported yet", "digest", use.Digest, "peer", s.address, "code", verdict.CodeOf(err), "err", err)
 	}
 	return false
 }

@@ -61,7 +61,7 @@ func (a *agent) serve(ctx context.Context, l *net.UnixListener) error {
 	defer serving.Wait()
 	closing := context.AfterFunc(ctx, func() {
 		if err := l.Close(); err != nil {
-			a.log.Warn("closing socket", "err", err)
+			a.log.WarnContext(ctx, "closing socket", "err", err)
 		}
 	})
 	defer closing()
@@ -79,7 +79,7 @@ func (a *agent) serve(ctx context.Context, l *net.UnixListener) error {
 		default:
 			// A gate without an answer looks into the folder.
 			if err := conn.Close(); err != nil {
-				a.log.Debug("closing connection", "err", err)
+				a.log.DebugContext(ctx, "closing connection", "err", err)
 			}
 			continue
 		}
@@ -93,18 +93,18 @@ func (a *agent) serve(ctx context.Context, l *net.UnixListener) error {
 func (a *agent) serveOne(ctx context.Context, conn net.Conn) {
 	defer func() {
 		if err := conn.Close(); err != nil {
-			a.log.Debug("closing connection", "err", err)
+			a.log.DebugContext(ctx, "closing connection", "err", err)
 		}
 	}()
 	defer func() {
 		// One bad question must not take the agent from all others.
 		if p := recover(); p != nil {
-			a.log.Error("answering a gate: panic", "err", p)
+			a.log.ErrorContext(ctx, "answering a gate: panic", "err", p)
 		}
 	}()
 	uid, err := gate.PeerUID(conn)
 	if err != nil || uid != 0 && int64(uid) != int64(os.Geteuid()) {
-		a.log.Warn("stranger on the socket", "peer", uid, "err", err)
+		a.log.WarnContext(ctx, "stranger on the socket", "peer", uid, "err", err)
 		return
 	}
 	begin := time.Now()
@@ -124,6 +124,6 @@ func (a *agent) serveOne(ctx context.Context, conn net.Conn) {
 		return
 	}
 	if err := gate.WriteAnswer(conn, answer); err != nil {
-		a.log.Debug("gate is gone", "err", err)
+		a.log.DebugContext(ctx, "gate is gone", "err", err)
 	}
 }

@@ -51,14 +51,15 @@ func newSession(a *agent, address string) *session {
 	return &session{a: a, address: address, poked: make(chan struct{}, 1)}
 }
 
-// ready returns the connection of a session whose daemon is accepted.
-func (s *session) ready() (*trust.Conn, verdict.Digest, error) {
+// ready returns the connection of a session whose daemon is accepted, else why it is
+// not, and nil twice while it is being tried first.
+func (s *session) ready() (*trust.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.issuer == "" {
-		return nil, "", s.err
+		return nil, s.err
 	}
-	return s.conn, s.issuer, nil
+	return s.conn, nil
 }
 
 // connected returns the connection, ready or not.
@@ -120,7 +121,7 @@ func (s *session) keep(ctx context.Context, src *spiffe.Source) {
 	s.mu.Unlock()
 	defer func() {
 		if err := conn.Close(); err != nil {
-			s.a.log.Warn("closing connection", "peer", s.address, "err", err)
+			s.a.log.WarnContext(ctx, "closing connection", "peer", s.address, "err", err)
 		}
 	}()
 	backoff := backoffLeast

@@ -58,11 +58,11 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 	if err != nil {
 		return nil, verdict.Misused("the folder must belong to the agent's user, with mode 0700", "%w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the folder is configuration
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, verdict.Misused("", "opening state folder: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(verdict.Misused("each agent needs a state-dir of its own", "opening state folder: another agent uses %s", dir), lock.Close())
 	}
 	s := &store{dir: dir, state: state, lock: lock, log: log, unwritten: map[string][]byte{}}

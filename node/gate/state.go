@@ -448,7 +448,7 @@ func (s State) recordUse(x SignedException, digest verdict.Digest, at time.Time)
 // of the folder.
 func WriteFile(path string, data []byte) (err error) {
 	temporary := path + "." + rand.Text() + ".tmp"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the folder is configuration
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -467,7 +467,7 @@ func WriteFile(path string, data []byte) (err error) {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the folder is configuration
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,6 @@ type world struct {
 	t      testing.TB
 	owner  *verdict.Key
 	head   verdict.Head
-	files  [][]byte
 	deny   [][]byte
 	refs   verdict.References
 	daemon *daemon
