@@ -4,10 +4,6 @@ package daemon
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -61,8 +57,9 @@ type Config struct {
 	// Owners are the keys that the first head is checked with. Inline, since
 	// only this file is measured. Required.
 	Owners Owners `yaml:"owners"`
-	// MinHead is the lowest head counter that is accepted: what protects a
-	// first start against a disk that was rolled back. At least 1. Required.
+	// MinHead is the lowest head counter that is accepted, and the head as of
+	// which Owners are the owners: what protects a first start against a disk
+	// that was rolled back. At least 1. Required.
 	MinHead uint64 `yaml:"min-head"`
 	// Roles gives callers' roles by patterns of SPIFFE IDs; see
 	// [spiffe.Patterns]. The trust domain is that of spiffe-id. Required.
@@ -297,7 +294,7 @@ func (c *Config) checkTrust(f *strictyaml.File) error {
 		return f.Misuse("owners.threshold", "", "owners.threshold is %d, want 1 to %d, the number of keys", c.Owners.Threshold, len(c.Owners.Keys))
 	}
 	for i, key := range c.Owners.Keys {
-		if _, err := ownerKey(key); err != nil {
+		if _, err := verdict.ParsePublicKey([]byte(key), verdict.UseOwner); err != nil {
 			return f.Misuse(fmt.Sprintf("owners.keys[%d]", i), "write the key as a PEM block, openssl pkey -pubout", "owners.keys[%d]: %w", i, err)
 		}
 	}
@@ -442,32 +439,18 @@ func (l *Limits) check(f *strictyaml.File) error {
 	return nil
 }
 
-// anchor returns the owners that the walk to the current head begins with.
+// anchor returns the owners that the walk to the current head begins with, as of
+// min-head: changes of owners up to it are history.
 func (c *Config) anchor() (verdict.Owners, error) {
-	o := verdict.Owners{Threshold: c.Owners.Threshold, V: 1}
+	o := verdict.Owners{Threshold: c.Owners.Threshold, After: c.MinHead, V: 1}
 	for _, text := range c.Owners.Keys {
-		key, err := ownerKey(text)
+		key, err := verdict.ParsePublicKey([]byte(text), verdict.UseOwner)
 		if err != nil {
 			return verdict.Owners{}, err
 		}
 		o.Keys = append(o.Keys, key)
 	}
 	return o, nil
-}
-
-func ownerKey(text string) (verdict.JWK, error) {
-	block, rest := pem.Decode([]byte(text))
-	if block == nil || block.Type != "PUBLIC KEY" || len(bytes.TrimSpace(rest)) != 0 {
-		return verdict.JWK{}, errors.New("not exactly one PUBLIC KEY block in PEM")
-	}
-	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
-	if err != nil {
-		return verdict.JWK{}, fmt.Errorf("parsing key: %w", err)
-	}
-	if _, ok := pub.(*ecdsa.PublicKey); !ok {
-		return verdict.JWK{}, fmt.Errorf("key is a %T, want ECDSA P-256", pub)
-	}
-	return verdict.NewJWK(pub, verdict.UseOwner)
 }
 
 func (c *Config) trustDomain() string {

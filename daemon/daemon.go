@@ -185,7 +185,7 @@ func (d *Daemon) findHead(ctx context.Context) error {
 		return err
 	}
 	d.store = &headStore{
-		path: filepath.Join(d.config.StateDir, headName), anchor: anchor, least: d.config.MinHead,
+		path: filepath.Join(d.config.StateDir, headName), anchor: anchor,
 		limit: int64(d.config.Limits.HeadSet), log: d.log,
 	}
 	now := time.Now()

@@ -71,7 +71,7 @@ func TestPutHeadRefused(t *testing.T) {
 	r := w.start("")
 	admin := r.as("admin/dev/admin")
 	foreign := newOwner(t)
-	_, cut := w.headSet(headSpec{counter: 6})
+	_, cut := w.headSet(headSpec{counter: 6, policy: w.policy() + "# changed\n"})
 	cut.Files = cut.Files[1:]
 	for _, tc := range []struct {
 		name string

@@ -29,7 +29,7 @@ func (d *Daemon) lockUpdates(ctx context.Context) (unlock func(), err error) {
 // putHead takes what owners signed out of an offered head set, and returns the
 // counter of the head in force. Who offers it does not matter.
 func (d *Daemon) putHead(ctx context.Context, data []byte) (uint64, error) {
-	got, err := d.store.open(data)
+	set, err := d.store.parse(data)
 	if err != nil {
 		return 0, err
 	}
@@ -42,10 +42,11 @@ func (d *Daemon) putHead(ctx context.Context, data []byte) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), updateTimeout)
 	defer cancel()
 	now := time.Now()
-	merged, err := d.store.merge(d.newest, got, now)
+	merged, err := d.store.take(d.newest, set, now)
 	if err != nil {
 		if verdict.CodeOf(err) == verdict.HeadConflict {
-			d.log.ErrorContext(ctx, "two heads have one counter", "head", got.Counter, "err", err)
+			// The owners' keys may be in wrong hands.
+			d.log.ErrorContext(ctx, "two heads have one counter", "head", d.newest.Counter, "err", err)
 		}
 		return 0, err
 	}

@@ -306,7 +306,7 @@ func (d *Daemon) status(ctx context.Context, e *epoch, nonce []byte) (string, er
 		return "", err
 	}
 	s := verdict.Status{
-		Deny: denyMarks(e.docs), Head: verdict.HeadRef{Counter: e.head.Counter, Digest: e.head.Digest},
+		Deny: verdict.DenyMarks(e.docs), Head: verdict.HeadRef{Counter: e.head.Counter, Digest: e.head.Digest},
 		Iat: now.Unix(), Iss: d.config.SPIFFEID, Nonce: hex.EncodeToString(nonce), Stmt: e.statement.digest,
 	}
 	// Where the log is in trouble, the pulse goes on without it: revocation

@@ -40,7 +40,7 @@ func (d *Daemon) issueTicket(e *epoch, p *spiffe.Peer, have *decision, want plat
 		life = min(life, verdict.MaxDenialLife)
 	}
 	end := now.Add(life)
-	for _, bound := range []time.Time{have.notAfter, time.Unix(e.statement.NotAfter, 0), e.head.Until} {
+	for _, bound := range []time.Time{have.notAfter, time.Unix(e.statement.NotAfter, 0), e.head.EndsAt(now)} {
 		if !bound.IsZero() && bound.Before(end) {
 			end = bound
 		}

@@ -27,14 +27,14 @@ func report(err error, stderr io.Writer) int {
 	var status int
 	var what, hint string
 	m, misuse := errors.AsType[*verdict.Misuse](err)
-	r, refusal := errors.AsType[*verdict.Refusal](err)
 	switch {
 	case err == nil:
 		return 0
 	case misuse:
 		status, what, hint = 2, m.Error(), m.Hint
-	case refusal:
-		status, what = 1, "refused: "+r.Reason.Text+" ["+string(r.Reason.Code)+"]"
+	case verdict.Refused(err):
+		reason := verdict.ReasonOf(err)
+		status, what = 1, "refused: "+reason.Text+" ["+string(reason.Code)+"]"
 	default:
 		reason := verdict.ReasonOf(err)
 		status, what = 3, "could not go on: "+reason.Text+" ["+string(reason.Code)+"]"

@@ -104,22 +104,21 @@ func FromStatus(err error) error {
 
 // hasReason tells whether somebody gave err a code.
 func hasReason(err error) bool {
-	_, refusal := errors.AsType[*verdict.Refusal](err)
 	_, failure := errors.AsType[*verdict.Failure](err)
-	return refusal || failure
+	return failure || verdict.Refused(err)
 }
 
 // ReasonOf returns what is told of err: kind, code, text, authority, and how
-// long to wait.
+// long to wait. A failure whose cause was a refusal is a failure.
 func ReasonOf(err error) *Reason {
+	if verdict.Refused(err) {
+		return NewReason(Kind_KIND_REFUSAL, verdict.ReasonOf(err))
+	}
 	if f, ok := errors.AsType[*verdict.Failure](err); ok {
-		r := NewReason(Kind_KIND_FAILURE, f.Reason)
+		r := NewReason(Kind_KIND_FAILURE, verdict.ReasonOf(err))
 		wait := min(max(f.RetryAfter, 0), maxRetryAfter)
 		r.RetryAfterSeconds = uint32((wait + time.Second - 1) / time.Second)
 		return r
-	}
-	if f, ok := errors.AsType[*verdict.Refusal](err); ok {
-		return NewReason(Kind_KIND_REFUSAL, f.Reason)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return NewReason(Kind_KIND_FAILURE, verdict.Reason{Code: verdict.Overloaded, Text: "the call ended before there was an answer"})

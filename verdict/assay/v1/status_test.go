@@ -117,6 +117,16 @@ func TestReasonsKinds(t *testing.T) {
 	}
 }
 
+// TestFailureOfRefusal: what could not be decided because of a refusal is not
+// refused.
+func TestFailureOfRefusal(t *testing.T) {
+	err := verdict.Fail(verdict.Unready, "signing: %w", verdict.Refuse(verdict.IssuerExpired, "it ended"))
+	got := assayv1.FromStatus(assayv1.Status(err).Err())
+	if _, ok := errors.AsType[*verdict.Failure](got); !ok || verdict.CodeOf(got) != verdict.Unready {
+		t.Errorf("got %T %v, want the failure", got, got)
+	}
+}
+
 func TestStatusBounds(t *testing.T) {
 	long := strings.Repeat("ä\n\xff", 2000)
 	r := assayv1.ReasonOf(verdict.Refuse(verdict.InputMalformed, "%s", long))
