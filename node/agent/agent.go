@@ -361,7 +361,9 @@ func (a *agent) headChanged() {
 		a.accepted[digest] = judged
 	}
 	for _, e := range a.images {
-		e.due = time.Now()
+		if len(e.tickets) > 0 {
+			e.due = time.Now()
+		}
 	}
 	a.mu.Unlock()
 	a.saveIssuers()

@@ -62,6 +62,26 @@ func TestDenialAndReasons(t *testing.T) {
 	})
 }
 
+// What a daemon refuses without a ticket is not known any more: a rule that went away
+// must not be outlived by going offline.
+func TestRefusalIsRemembered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.daemon("assayd")
+	w.start()
+	w.want(w.gate(image("known")), "")
+	w.settled(image("known"))
+	f.with(func(f *fake) {
+		f.change.decide = func(string, verdict.Digest) (verdict.Outcome, verdict.Code, error) {
+			return "", "", verdict.Refuse(verdict.PolicyNoRule, "no rule for it")
+		}
+	})
+	check(t, f.load(w.set(4), w.owners()))
+	w.eventually("the record", func() bool { r, ok := w.record(image("known")); return ok && len(r.Known) == 0 })
+	f.stop()
+	w.want(w.gateAt(image("known"), time.Now().Add(10*time.Minute)), verdict.StatusStale)
+}
+
 func TestOffline(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

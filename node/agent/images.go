@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/assayd/assay/node/gate"
@@ -405,7 +406,9 @@ func (a *agent) askOne(ctx context.Context, s *session, conn *trust.Conn, image 
 	for again := true; ; again = false {
 		answer, err := conn.Verify(ctx, q)
 		if err != nil {
-			return "", conn.Err(err)
+			err = conn.Err(err)
+			a.forget(image, err)
+			return "", err
 		}
 		boot, err := a.takeAnswer(s, image, answer)
 		// A ticket by a statement that is not accepted yet, or a core of another
@@ -431,11 +434,33 @@ func (a *agent) takeAnswer(s *session, image gate.Image, answer *assayv1.VerifyR
 	token := answer.GetTicket()
 	if token == "" {
 		for _, r := range answer.GetReasons() {
-			return "", r.Err()
+			err := r.Err()
+			a.forget(image, err)
+			return "", err
 		}
 		return "", verdict.Fail(verdict.TicketMissing, "the daemon at %s gave neither a ticket nor a reason", s.address)
 	}
 	return a.takeTicket(image, token)
+}
+
+// forget takes back that an image was let through before, where an accepted daemon
+// refuses it without a ticket: no rule, denied, not there. It is not signed, and can
+// only withhold. What is said about the caller, a head or a ticket is not about the
+// image.
+func (a *agent) forget(image gate.Image, err error) {
+	family, _, _ := strings.Cut(string(verdict.CodeOf(err)), ".")
+	if !verdict.Refused(err) || slices.Contains([]string{"peer", "head", "ticket", "issuer"}, family) {
+		return
+	}
+	a.mu.Lock()
+	e, ok := a.images[gate.ImageKey(image.Repository, image.Digest)]
+	if ok = ok && len(e.known) > 0; ok {
+		e.known, e.looked = nil, 0
+	}
+	a.mu.Unlock()
+	if ok {
+		a.saveImage(image)
+	}
 }
 
 // takeTicket checks a ticket and keeps it.

@@ -26,6 +26,9 @@ import (
 const (
 	backoffLeast = 100 * time.Millisecond
 	backoffMost  = 10 * time.Second
+	// backoffDown is the longest wait for a daemon that is not there: it may be
+	// back at any moment. One that is refused will be refused again.
+	backoffDown = 2 * time.Second
 	// appraiseTimeout bounds one appraisal: a TPM may take a second for a quote.
 	appraiseTimeout = 30 * time.Second
 	// pokeLeast is the least time between two nonces.
@@ -147,7 +150,11 @@ func (s *session) keep(ctx context.Context, src *spiffe.Source) {
 		if !wait(ctx, backoff) {
 			return
 		}
-		backoff = min(2*backoff, backoffMost)
+		most := backoffMost
+		if verdict.CodeOf(err) == verdict.DaemonUnreachable {
+			most = backoffDown
+		}
+		backoff = min(2*backoff, most)
 	}
 }
 
@@ -206,17 +213,21 @@ func (s *session) watch(ctx context.Context, conn *trust.Conn) error {
 	defer ticker.Stop()
 	silence := time.NewTimer(statusPatience*interval + backoffMost)
 	defer silence.Stop()
-	var nonce string
+	var nonce, before string // the last two that were sent
 	var sent time.Time
 	send := func() error {
 		var raw [verdict.StatusNonceSize]byte
 		_, _ = rand.Read(raw[:]) // it never returns an error
-		nonce, sent = hex.EncodeToString(raw[:]), time.Now()
+		before, nonce, sent = nonce, hex.EncodeToString(raw[:]), time.Now()
 		head, _, _ := s.a.heads.Current()
 		if err := stream.Send(&assayv1.WatchStatusRequest{Nonce: raw[:], HeadCounter: head.Counter}); err != nil {
 			return conn.Err(err)
 		}
 		return nil
+	}
+	select {
+	case <-s.poked: // what was asked for is done by the first nonce
+	default:
 	}
 	if err := send(); err != nil {
 		return err
@@ -243,7 +254,7 @@ func (s *session) watch(ctx context.Context, conn *trust.Conn) error {
 				return conn.Err(got.err)
 			}
 			silence.Reset(statusPatience*interval + backoffMost)
-			if err := s.take(ctx, conn, got.message, nonce); err != nil {
+			if err := s.take(ctx, conn, got.message, nonce, before); err != nil {
 				return err
 			}
 		}
@@ -252,7 +263,7 @@ func (s *session) watch(ctx context.Context, conn *trust.Conn) error {
 
 // take handles one message: a newer head first, since the status that comes with it
 // is under it.
-func (s *session) take(ctx context.Context, conn *trust.Conn, m *assayv1.WatchStatusResponse, nonce string) error {
+func (s *session) take(ctx context.Context, conn *trust.Conn, m *assayv1.WatchStatusResponse, nonces ...string) error {
 	if set := m.GetNewerHead(); len(set) > 0 {
 		if err := s.a.offerHead(set, s.address); err != nil {
 			return err
@@ -272,8 +283,8 @@ func (s *session) take(ctx context.Context, conn *trust.Conn, m *assayv1.WatchSt
 	if err := issuer.Statement.CheckAt(now); err != nil {
 		return errAgain
 	}
-	if status.Nonce != nonce {
-		return nil // an answer to a nonce before; the next one answers this
+	if !slices.Contains(nonces, status.Nonce) {
+		return nil // an answer to an older nonce; those that come answer newer ones
 	}
 	if err := checkSkew("the status of "+s.address, status.Iat, now); err != nil {
 		return err

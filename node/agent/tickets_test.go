@@ -194,6 +194,19 @@ func TestSVID(t *testing.T) {
 		w.api.Set(w.authority.SVID(t, nodeID))
 		w.eventually("a pass", func() bool { return w.gate(image("a")).Allowed() })
 	})
+	t.Run("expired", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		f := w.daemon("assayd")
+		w.start()
+		w.want(w.gate(image("a")), "")
+		w.api.Set(w.authority.Issue(t, nodeID, time.Now().Add(-time.Hour), time.Now().Add(time.Second)))
+		time.Sleep(1100 * time.Millisecond)
+		f.stop()
+		w.logged("daemon is not usable", "code="+string(verdict.SVIDExpired))
+		w.want(w.gate(image("a")), "") // what is here needs no SVID
+		w.want(w.gate(image("b")), verdict.SVIDExpired)
+	})
 	t.Run("of another node", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
