@@ -88,6 +88,43 @@ func (c *caller) leaf() error {
 	return nil
 }
 
+// turns lets one caller after the other use what there is one of: the TPM for
+// credential activation. A caller waits for one turn at a time.
+type turns struct {
+	slot chan struct{} // of capacity 1
+
+	mu      sync.Mutex
+	callers map[string]bool
+}
+
+func newTurns() *turns { return &turns{slot: make(chan struct{}, 1), callers: map[string]bool{}} }
+
+// take waits for a turn. It is ended by the returned function.
+func (t *turns) take(ctx context.Context, caller string) (end func(), err error) {
+	t.mu.Lock()
+	if t.callers[caller] {
+		t.mu.Unlock()
+		return nil, overloaded("waiting for the TEE: %s does so already", caller)
+	}
+	t.callers[caller] = true
+	t.mu.Unlock()
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.callers, caller)
+	}
+	select {
+	case t.slot <- struct{}{}:
+		return func() {
+			<-t.slot
+			leave()
+		}, nil
+	case <-ctx.Done():
+		leave()
+		return nil, overloaded("waiting for the TEE: %w", ctx.Err())
+	}
+}
+
 // A queue lets a number of verifications run at a time. Those who wait take
 // turns by caller, so that one who asks for a thousand images delays nobody
 // who asks for one.

@@ -34,7 +34,7 @@ const (
 	// messageSlack is what a message may have beside its one large field.
 	messageSlack = 64 << 10
 	// maxStreams is how many calls one connection may have.
-	maxStreams = 1024
+	maxStreams = 512
 	// maxConnections is how many there may be, half-open ones included.
 	maxConnections = 8192
 	// handshakeTimeout bounds how long one may take to become a peer.
@@ -98,6 +98,7 @@ type Daemon struct {
 	work         sync.WaitGroup
 	base         context.Context
 	archiveSlots chan struct{}
+	activations  *turns
 
 	// unready is the code that readiness was last withheld for, judged that
 	// there was a last time. The start owns them, and then keep.
@@ -130,7 +131,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Daemon, err 
 	}
 	d := &Daemon{
 		config: config, log: log, updates: make(chan struct{}, 1), draining: make(chan struct{}),
-		archiveSlots: make(chan struct{}, archiveReaders),
+		archiveSlots: make(chan struct{}, archiveReaders), activations: newTurns(),
 	}
 	defer func() {
 		if err != nil {

@@ -100,6 +100,20 @@ func (d *Daemon) TestingFlights() int {
 	return len(d.decider.flights)
 }
 
+// TestingBreakStatements makes issuing statements fail until the returned function is
+// called.
+func (d *Daemon) TestingBreakStatements(err error) func() {
+	d.updates <- struct{}{}
+	defer func() { <-d.updates }()
+	before := d.issuer.shard
+	d.issuer.shard = brokenLog{err}
+	return func() {
+		d.updates <- struct{}{}
+		defer func() { <-d.updates }()
+		d.issuer.shard = before
+	}
+}
+
 // TestingRenew makes the next statement now.
 func (d *Daemon) TestingRenew() {
 	unlock, err := d.lockUpdates(context.Background())

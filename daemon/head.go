@@ -41,7 +41,9 @@ func (s *headStore) load(ctx context.Context, offered string, at time.Time) (ver
 			continue // the first start
 		}
 		var set verdict.HeadSet
-		if err == nil {
+		if err != nil {
+			err = verdict.Fail(verdict.HeadMissing, "reading head: %w", err)
+		} else {
 			set, err = s.parse(data)
 		}
 		if err == nil {

@@ -163,6 +163,51 @@ func TestDenyAtOnce(t *testing.T) {
 	}
 }
 
+// TestDenyDoesNotWait: a newer head that cannot be taken yet withholds readiness,
+// its deny documents count all the same, and it is taken as soon as it can be.
+func TestDenyDoesNotWait(t *testing.T) {
+	w := newWorld(t)
+	w.offer(w.head(headSpec{counter: 1}))
+	image, other := w.image("acme/app", "x", signerURI), w.image("acme/app", "y", signerURI)
+	r := w.start("")
+	node := r.as("node/dev/node-a")
+	ticketFor(t, r, node, image)
+	mend := r.TestingBreakStatements(verdict.Fail(verdict.LogUnavailable, "writing: no space left on device"))
+	doc := w.deny(1, time.Hour, verdict.DenyList{Images: []verdict.Digest{image.Digest}})
+	_, err := put(node, w.head(headSpec{counter: 2, docs: [][]byte{doc}}))
+	wantCode[*verdict.Failure](t, err, verdict.LogUnavailable)
+	_, err = verify(node, image)
+	wantCode[*verdict.Refusal](t, err, verdict.RevokedImage)
+	if got := ticketFor(t, r, node, other); got.Head != 1 {
+		t.Errorf("got a ticket under head %d, want 1: head 2 has no statement yet", got.Head)
+	}
+	if !waitHealthy(t, r, false) {
+		t.Error("got ready under a head that is known to be old")
+	}
+	mend()
+	if !waitHealthy(t, r, true) {
+		t.Error("got not ready once the head could be taken")
+	}
+	if got := ticketFor(t, r, node, other); got.Head != 2 {
+		t.Errorf("got a ticket under head %d, want 2", got.Head)
+	}
+}
+
+// TestOtherIdentity: a Workload API that makes the daemon somebody else stops
+// the start.
+func TestOtherIdentity(t *testing.T) {
+	w := newWorld(t)
+	w.offer(w.head(headSpec{counter: 1}))
+	for id, want := range map[string]verdict.Code{
+		"spiffe://dev.assay.invalid/assay/node/dev/node-a": verdict.PeerRole,
+		"spiffe://other.invalid/assay/d/dev/assayd":        verdict.PeerTrustDomain,
+	} {
+		w.api.Set(w.authority.SVID(t, id))
+		err := daemon.Run(t.Context(), w.config(""), quiet())
+		wantCode[*verdict.Refusal](t, err, want)
+	}
+}
+
 // TestRenewal: an expired head signs nothing until it is renewed.
 func TestRenewal(t *testing.T) {
 	w := newWorld(t)

@@ -96,6 +96,9 @@ func (d *Daemon) update(ctx context.Context, at time.Time) error {
 		}
 		return nil
 	}
+	if err := d.tighten(ctx, before, at); err != nil {
+		return err
+	}
 	// On disk before it is measured: the next start must not come up with an
 	// older head than the register has.
 	if err := d.store.save(d.newest); err != nil {
@@ -108,6 +111,28 @@ func (d *Daemon) update(ctx context.Context, at time.Time) error {
 		d.measured = d.newest.Counter
 	}
 	if next.statement, err = d.issuer.issue(ctx, d.newest, s); err != nil {
+		return err
+	}
+	d.swap(ctx, next)
+	return nil
+}
+
+// tighten applies the deny documents of a newer head to the one in force: what
+// an owner denied does not wait for the TEE or the log. d.updates is held.
+func (d *Daemon) tighten(ctx context.Context, before *epoch, at time.Time) error {
+	set := before.head.Set
+	set.Deny = nil
+	for _, raw := range d.newest.Set.Deny {
+		if _, err := verdict.OpenDeny(raw, before.head.Owners); err == nil {
+			set.Deny = append(set.Deny, raw)
+		}
+	}
+	head, err := before.head.OpenNewer(set, at)
+	if err != nil {
+		return err
+	}
+	next, err := d.makeEpoch(before, head, before.statement, at)
+	if err != nil || next.deny == before.deny {
 		return err
 	}
 	d.swap(ctx, next)

@@ -7,10 +7,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/assayd/assay/audit/proof"
@@ -233,6 +236,72 @@ func TestDrain(t *testing.T) {
 	must(t, <-stopped)
 	_, err = verify(r.as("node/dev/node-c"), image)
 	wantCode[*verdict.Failure](t, err, verdict.DaemonUnreachable)
+}
+
+// TestDrainDeadline: what does not end in time is cut off, and the daemon closes
+// in order.
+func TestDrainDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.offer(w.head(headSpec{counter: 1}))
+	image := w.image("acme/app", "x", signerURI)
+	r := w.start("limits: {drain: 1s}")
+	release := r.TestingSlow()
+	defer release()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := verify(r.as("node/dev/node-a"), image)
+		answered <- err
+	}()
+	for r.TestingFlights() == 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	begin := time.Now()
+	must(t, r.stop())
+	if took := time.Since(begin); took < time.Second || took > 20*time.Second {
+		t.Errorf("got an end after %s, want it after a second", took)
+	}
+	if _, ok := errors.AsType[*verdict.Failure](<-answered); !ok {
+		t.Error("got an answer, want a failure")
+	}
+}
+
+// TestFullDisk is TestLogUnavailable with a disk that is full.
+func TestFullDisk(t *testing.T) {
+	w := newWorld(t)
+	w.offer(w.head(headSpec{counter: 1}))
+	known, unknown := w.image("acme/app", "x", signerURI), w.image("acme/app", "y", signerURI)
+	must(t, os.Mkdir(w.stateDir(), 0o700))
+	if err := unix.Mount("tmpfs", w.stateDir(), "tmpfs", 0, "size=8m"); err != nil {
+		t.Skipf("mounting a small disk: %v", err)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(w.stateDir(), unix.MNT_DETACH)) })
+	r := w.start("")
+	node := r.as("node/dev/node-a")
+	ticketFor(t, r, node, known)
+	filler := filepath.Join(w.stateDir(), "filler")
+	if err := os.WriteFile(filler, make([]byte, 16<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("got %v, want a full disk", err)
+	}
+	got, err := verify(node, unknown)
+	wantCode[*verdict.Failure](t, err, verdict.LogUnavailable)
+	if got.GetTicket() != "" {
+		t.Error("got a ticket that is not in the log")
+	}
+	ticketFor(t, r, node, known)
+	if !waitHealthy(t, r, false) {
+		t.Error("got ready with a full disk")
+	}
+	must(t, os.Remove(filler))
+	for range 100 {
+		if _, err = verify(node, unknown); err == nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	must(t, err)
+	if !waitHealthy(t, r, true) {
+		t.Error("got not ready once there is room")
+	}
 }
 
 func TestReportException(t *testing.T) {

@@ -225,8 +225,17 @@ func (s service) ActivateCredential(ctx context.Context, req *assayv1.ActivateCr
 			return nil, verdict.Refuse(verdict.InputMalformed, "reading the request: %s has %d bytes, want 1 to %d", name, len(b), maxCredential)
 		}
 	}
+	who, err := sessionOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, evidenceTimeout)
 	defer cancel()
+	end, err := s.d.activations.take(ctx, who.peer.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	secret, err := s.d.tee.ActivateCredential(ctx, req.GetCredentialBlob(), req.GetEncryptedSecret())
 	if err != nil {
 		return nil, err
