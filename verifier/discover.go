@@ -284,6 +284,9 @@ func asFailure(err error) error {
 // legacy reads the .sig manifest.
 func (s *search) legacy(ctx context.Context) ([]*candidate, error) {
 	tag := legacyTag(s.image.Digest, ".sig")
+	if !validTag(tag) {
+		return nil, nil // of a sha512 digest: no registry can hold it
+	}
 	d, mediaType, body, err := s.src.Tagged(ctx, s.image.Repository, tag)
 	if isNotFound(err) {
 		return nil, nil
@@ -475,6 +478,9 @@ func (s *search) bundle(ctx context.Context, d Descriptor) (*candidate, error) {
 // legacyAttestations notes a .att manifest.
 func (s *search) legacyAttestations(ctx context.Context) {
 	tag := legacyTag(s.image.Digest, ".att")
+	if !validTag(tag) {
+		return
+	}
 	d, _, _, err := s.src.Tagged(ctx, s.image.Repository, tag)
 	switch {
 	case isNotFound(err):

@@ -4,7 +4,9 @@ package verifier_test
 
 import (
 	"context"
+	"crypto/sha512"
 	"crypto/tls"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -357,11 +359,30 @@ func TestR10LongTag(t *testing.T) {
 	if want := "/v2/acme/app/manifests/sha512-" + strings.Repeat("ab", 32); asked != want {
 		t.Errorf("asked for %q, want %q", asked, want)
 	}
+	// The tag of a .sig manifest has no short form, and is not asked for.
+	w := newWorld(t, true)
+	body := readBody(t, "http://"+w.host+"/v2/acme/app/manifests/"+string(w.image.Digest))
+	sum := sha512.Sum512(body)
+	w.image.Digest = verdict.Digest("sha512:" + hex.EncodeToString(sum[:]))
+	w.on(func(rw http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/manifests/"+string(w.image.Digest)) {
+			return false
+		}
+		rw.Header().Set("Content-Type", sigstoretest.TypeManifest)
+		_, _ = rw.Write(body)
+		return true
+	})
+	w.want(verifier.RegistryConfig{}, verdict.SigNone)
 }
 
 func referrersOf(t *testing.T, w *world) []byte {
 	t.Helper()
-	resp, err := http.Get("http://" + w.host + "/v2/acme/app/referrers/" + string(w.image.Digest))
+	return readBody(t, "http://"+w.host+"/v2/acme/app/referrers/"+string(w.image.Digest))
+}
+
+func readBody(t *testing.T, url string) []byte {
+	t.Helper()
+	resp, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
