@@ -121,9 +121,9 @@ func (a *app) headSignCommand() *cobra.Command {
 			}
 			if s.Missing != "" {
 				a.warn("not in force yet: %s", s.Missing)
-				return done(s, "head %d begun in %s; next: another owner runs assay head sign %s --key FILE\n", s.Counter, s.Path, args[0]), nil
+				return done(s, "head %d begun in %s, to end %s, grace %s; next: another owner runs assay head sign %s --key FILE\n", s.Counter, s.Path, utc(s.NotAfter), s.Grace, args[0]), nil
 			}
-			return done(s, "head %d %s in %s; next: assay head put %s --server ADDR\n", s.Counter, s.Digest, s.Path, s.Path), nil
+			return done(s, "head %d %s in %s, ends %s, grace %s; next: assay head put %s --server ADDR\n", s.Counter, s.Digest, s.Path, utc(s.NotAfter), s.Grace, s.Path), nil
 		})
 	c.Flags().StringArrayVar(&keys, "key", nil, "an owner's private key, PEM `FILE`; repeat it for several owners")
 	c.Flags().DurationVar(&life, "valid", defaultHeadLife, "life of the head; renewals move its end")

@@ -161,8 +161,14 @@ func TestServer(t *testing.T) {
 		{name: "appraise nothing", args: []string{"statement", "appraise", "--trust", trustCI}, status: 2},
 	})
 
-	// What an owner denies is denied at once, also where the daemon passed it.
+	// A deny document about something else withholds nothing.
 	head := filepath.Join(dir, "head.json")
+	must(t, "deny", "sign", head, "--key", filepath.Join(dir, "owner.key"), "--identity", "somebody@example.org")
+	must(t, at("admin", "head", "put", head)...)
+	for _, role := range []string{"ci", "node-a"} {
+		must(t, at(role, "verify", y.image(y.keyless))...)
+	}
+	// What an owner denies is denied at once, also where the daemon passed it.
 	must(t, "deny", "sign", head, "--key", filepath.Join(dir, "owner.key"), "--image", string(y.keyless))
 	must(t, at("admin", "head", "put", head)...)
 	for _, role := range []string{"ci", "node-a"} {

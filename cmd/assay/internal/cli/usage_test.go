@@ -259,7 +259,6 @@ func TestPolicyCheck(t *testing.T) {
 			stderr: []string{"policy.yaml:10:", `did you mean "release-team"?`}},
 		{name: "truncated", setup: policy(goodPolicy[:len(goodPolicy)/2]), args: args, status: 2},
 		{name: "second document", setup: policy(goodPolicy + "---\n" + goodPolicy), args: args, status: 2},
-		// R04: a keyless rule without an identity could be met by anyone.
-		{name: "R04 keyless without subject", setup: policy(strings.Replace(goodPolicy, "      subject: https://github.com/acme/app/.github/workflows/release.yaml@refs/heads/main\n", "", 1)), args: args, status: 2},
+		{name: "keyless without subject", setup: policy(strings.Replace(goodPolicy, "      subject: https://github.com/acme/app/.github/workflows/release.yaml@refs/heads/main\n", "", 1)), args: args, status: 2},
 	})
 }

@@ -142,9 +142,6 @@ func TestVerify(t *testing.T) {
 	byPolicy := func(file, image string, more ...string) []string {
 		return append([]string{"verify", "--policy", file, "--trusted-root", y.root, "--plain-http", y.host, image}, more...)
 	}
-	cut := filepath.Join(y.dir, "cut.json")
-	bundle := read(t, y.keylessBundle)
-	write(t, cut, bundle[:len(bundle)/2])
 	tag := y.host + "/app:keyless"
 	layoutImage := "oci:" + y.layout + "@" + string(y.keyless)
 
@@ -157,11 +154,6 @@ func TestVerify(t *testing.T) {
 		{name: "layout", args: y.byIdentity(layoutImage), stdout: []string{"pass oci:"}},
 		{name: "layout under a name", args: y.byIdentity(layoutImage, "--repository", "registry.example/app"), stdout: []string{"pass registry.example/app@"}},
 		{name: "bundle", args: y.byIdentity(string(y.keyless), "--bundle", y.keylessBundle), stdout: []string{"pass " + string(y.keyless)}},
-		{name: "R04 bundle of another file", args: y.byIdentity(string(y.unsigned), "--bundle", y.keylessBundle), status: 1, code: verdict.SubjectMismatch},
-		{name: "R04 bundle cut in half", args: y.byIdentity(string(y.keyless), "--bundle", cut), status: 1, code: verdict.InputMalformed},
-		{name: "R04 identity and key", args: y.byKey(y.image(y.keyed), "--certificate-identity", testSubject, "--certificate-oidc-issuer", testIssuer), status: 2, stderr: []string{"several of the flags"}},
-		{name: "R04 identity without issuer", args: []string{"verify", "--certificate-identity", testSubject, y.image(y.keyless)}, status: 2, stderr: []string{"belong together"}},
-		{name: "R15 unsigned", args: y.byIdentity(y.image(y.unsigned)), status: 1, code: verdict.SigNone},
 		{name: "key without a log, and one is demanded", args: y.byKey(y.image(y.keyed), "--require-log"), status: 1, code: verdict.LogMissing},
 		{name: "another identity", args: []string{"verify", "--certificate-identity", testSubject + "x", "--certificate-oidc-issuer", testIssuer, "--trusted-root", y.root, "--plain-http", y.host, y.image(y.keyless)},
 			status: 1, code: verdict.IdentitySAN},
@@ -292,13 +284,40 @@ func TestBadRegistry(t *testing.T) {
 			}
 		})
 	}
-	// R15: nobody there.
-	server := httptest.NewServer(good)
+}
+
+// R04: a bundle counts for the image that it is about, whole, and for the identity
+// that was asked for. A keyless demand without identity is misuse.
+func TestR04BundleAndIdentityAreBound(t *testing.T) {
+	y := newYard(t)
+	cut := filepath.Join(y.dir, "cut.json")
+	bundle := read(t, y.keylessBundle)
+	write(t, cut, bundle[:len(bundle)/2])
+	runScripts(t, []script{
+		{name: "control", args: y.byIdentity(string(y.keyless), "--bundle", y.keylessBundle), stdout: []string{"pass "}},
+		{name: "bundle of another file", args: y.byIdentity(string(y.unsigned), "--bundle", y.keylessBundle), status: 1, code: verdict.SubjectMismatch},
+		{name: "bundle cut in half", args: y.byIdentity(string(y.keyless), "--bundle", cut), status: 1, code: verdict.InputMalformed},
+		{name: "identity and key", args: y.byKey(y.image(y.keyed), "--certificate-identity", testSubject, "--certificate-oidc-issuer", testIssuer), status: 2, stderr: []string{"several of the flags"}},
+		{name: "identity without issuer", args: []string{"verify", "--certificate-identity", testSubject, y.image(y.keyless)}, status: 2, stderr: []string{"belong together"}},
+		{name: "issuer without identity", args: []string{"verify", "--certificate-oidc-issuer", testIssuer, y.image(y.keyless)}, status: 2, stderr: []string{"belong together"}},
+		{name: "policy without identity", setup: func(t *testing.T, dir string) {
+			t.Helper()
+			write(t, filepath.Join(dir, "policy.yaml"), []byte(strings.Replace(goodPolicy, "      subject: "+testSubject+"\n", "", 1)))
+		}, args: []string{"verify", "--policy", "$DIR/policy.yaml", y.image(y.keyless)}, status: 2, stderr: []string{"policy.yaml:"}},
+	})
+}
+
+// R15: no signature, no image and no registry are never a pass.
+func TestR15NothingIsNoPass(t *testing.T) {
+	y := newYard(t)
+	server := httptest.NewServer(y.handler)
 	server.Close()
-	o := assay(t, "verify", "--key", y.pub, "--plain-http", strings.TrimPrefix(server.URL, "http://"), strings.TrimPrefix(server.URL, "http://")+"/app@"+aDigest, "-o", "json")
-	if d := parseDocument(t, o); o.status != 3 || d.Code != verdict.RegistryUnreachable {
-		t.Errorf("R15 registry down: got status %d and %q, want 3 and %q", o.status, d.Code, verdict.RegistryUnreachable)
-	}
+	gone := strings.TrimPrefix(server.URL, "http://")
+	runScripts(t, []script{
+		{name: "unsigned", args: y.byIdentity(y.image(y.unsigned)), status: 1, code: verdict.SigNone},
+		{name: "no image", args: []string{"verify", "--key", y.pub}, status: 2},
+		{name: "registry down", args: []string{"verify", "--key", y.pub, "--plain-http", gone, gone + "/app@" + aDigest}, status: 3, code: verdict.RegistryUnreachable},
+	})
 }
 
 // manifest is the list of the shared test data.

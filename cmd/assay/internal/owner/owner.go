@@ -199,6 +199,9 @@ type Signed struct {
 	Counter uint64 `json:"counter"`
 	// Digest is that of the head.
 	Digest verdict.Digest `json:"digest"`
+	// NotAfter and Grace are those that the first owner chose.
+	NotAfter time.Time     `json:"notAfter"`
+	Grace    time.Duration `json:"-"`
 	// Missing tells what misses, or is empty for a head in force.
 	Missing string `json:"missing,omitempty"`
 }
@@ -253,12 +256,14 @@ func Sign(o Options) (Signed, error) {
 	if err != nil {
 		return Signed{}, err
 	}
+	out := Signed{Path: path, Counter: final.Counter, Digest: checked.Digest, NotAfter: time.Unix(final.NotAfter, 0).UTC(), Grace: time.Duration(final.Grace) * time.Second}
 	if missing != nil {
 		data, err := set.Encode()
 		if err != nil {
 			return Signed{}, err
 		}
-		return Signed{Path: next, Counter: final.Counter, Missing: missing.Error()}, file.Write(next, data, file.Public)
+		out.Path, out.Missing = next, missing.Error()
+		return out, file.Write(next, data, file.Public)
 	}
 	if len(before.Head) > 0 && !sameOwners(before, final.Owners) {
 		// Kept for ever: a reader walks from its own owners along these heads.
@@ -278,7 +283,7 @@ func Sign(o Options) (Signed, error) {
 	if err := file.Write(path, data, file.Public); err != nil {
 		return Signed{}, err
 	}
-	return Signed{Path: path, Counter: final.Counter, Digest: checked.Digest}, file.Remove(next)
+	return out, file.Remove(next)
 }
 
 // proposal signs head, or adds to the proposal at path when that names the same
