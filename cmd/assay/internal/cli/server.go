@@ -226,8 +226,11 @@ func (d *asked) checkCore(core verdict.SignedCore, img verifier.Image, now time.
 		return verdict.Refuse(verdict.IssuerPolicy, "checking core %s: its policy is not that of head %d", core.Digest.Short(), d.head.Counter)
 	case ext.Cluster != d.config.Cluster:
 		return mismatch("it is for cluster %.128q, this is %s", ext.Cluster, d.config.Cluster)
-	case ext.Head < d.head.Counter || ext.Deny != verdict.DenyDigest(d.head.ActiveDocs(now)):
-		return verdict.Refuse(verdict.TicketHead, "checking core %s: reached under head %d and other deny documents than those of head %d", core.Digest.Short(), ext.Head, d.head.Counter)
+	case ext.Roots != d.head.Roots:
+		return verdict.Refuse(verdict.IssuerRoots, "checking core %s: its roots are not those of head %d", core.Digest.Short(), d.head.Counter)
+	// A core outlives its head as long as policy, roots and deny documents stay.
+	case ext.Head > d.head.Counter || ext.Deny != verdict.DenyDigest(d.head.ActiveDocs(now)):
+		return verdict.Refuse(verdict.TicketHead, "checking core %s: reached under head %d, and not with the deny documents of head %d", core.Digest.Short(), ext.Head, d.head.Counter)
 	case ext.NotAfter != 0 && now.Unix() >= ext.NotAfter:
 		return verdict.Refuse(verdict.TicketExpired, "checking core %s: it ended %s", core.Digest.Short(), utcUnix(ext.NotAfter))
 	}

@@ -116,6 +116,7 @@ func TestServer(t *testing.T) {
 		t.Fatal("trust.yaml has no root")
 		return ""
 	}
+	serveSVIDs(t, strange)
 	write(t, otherSimulator, []byte(strings.ReplaceAll(string(read(t, filepath.Join(dir, "ci", devdir.TrustFile))), root(dir), root(strange))))
 
 	logDir := filepath.Join(dir, "state", "assayd", "log")
@@ -137,6 +138,8 @@ func TestServer(t *testing.T) {
 		{name: "another simulator", args: []string{"verify", y.image(y.keyless), "--server", addr, "--trust", otherSimulator}, status: 1, code: verdict.EndorsementUntrusted},
 		{name: "nobody there", args: []string{"verify", y.image(y.keyless), "--server", freeAddress(t), "--trust", filepath.Join(dir, "ci", devdir.TrustFile)}, status: 3, code: verdict.DaemonUnreachable},
 		{name: "no Workload API", args: append(at("ci", "verify", y.image(y.keyless)), "--workload-api", "unix:///nowhere/x.sock", "--timeout", "500ms"), status: 3, code: verdict.SVIDMissing},
+		{name: "role that may not ask", args: at("auditor", "verify", y.image(y.keyless)), status: 1, code: verdict.PeerRole},
+		{name: "SVID of another authority", args: append(at("ci", "verify", y.image(y.keyless)), "--workload-api", "unix://"+filepath.Join(strange, "svid", "ci.sock")), status: 1, code: verdict.PeerUntrusted},
 		{name: "log get", args: at("auditor", "log", "get", "0"), stdout: []string{"leaf 0 of ", "statement noted"}},
 		{name: "log prove", args: at("auditor", "log", "prove", "1"), stdout: []string{"proven: leaf 1 of ", "verdict passed", "image " + y.image(y.keyless)}},
 		{name: "log prove beyond the end", args: at("auditor", "log", "prove", "999"), status: 1, code: verdict.LogMissing},
@@ -167,6 +170,15 @@ func TestServer(t *testing.T) {
 	must(t, at("admin", "head", "put", head)...)
 	for _, role := range []string{"ci", "node-a"} {
 		must(t, at(role, "verify", y.image(y.keyless))...)
+	}
+	// A newer head, and then the one before.
+	before := filepath.Join(base, "before.json")
+	write(t, before, read(t, head))
+	must(t, "head", "sign", dir, "--key", filepath.Join(dir, "owner.key"))
+	must(t, at("admin", "head", "put", head)...)
+	must(t, at("ci", "verify", y.image(y.keyless))...)
+	if d := parseDocument(t, assay(t, append(at("admin", "head", "put", before), "-o", "json")...)); d.Code != verdict.HeadRollback {
+		t.Errorf("an older head: got %s %q, want %q", d.Result, d.Code, verdict.HeadRollback)
 	}
 	// What an owner denies is denied at once, also where the daemon passed it.
 	must(t, "deny", "sign", head, "--key", filepath.Join(dir, "owner.key"), "--image", string(y.keyless))

@@ -215,8 +215,8 @@ func (a *app) resolve(ctx context.Context, ref verifier.Reference, f *verifyFlag
 				a.warn("closing %s: %v", ref.Layout, err)
 			}
 		}, nil
-	case ref.Repository == "":
-		return img, nil, nothing, verdict.Misused("name the signature with --bundle, or the image with its repository", "a bare digest does not say where the image is")
+	case img.Repository == "":
+		return img, nil, nothing, verdict.Misused("name the signature with --bundle, or the image's repository", "a bare digest does not say where the image is")
 	}
 	reg, err := f.registry()
 	if err != nil {
