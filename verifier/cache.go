@@ -67,6 +67,7 @@ type factEntry struct {
 // that went back asks anew.
 type verdictEntry struct {
 	result    *Result
+	refusal   error // in place of a result
 	at, until time.Time
 }
 
@@ -141,28 +142,35 @@ func (s *shared) close() {
 	s.wg.Wait()
 }
 
-// keep stores a verdict. What is not a decision is not kept.
-func (s *shared) keep(key string, r *Result) {
+// keep stores a verdict, or the refusal that stands in its place. What is not a
+// decision is not kept, nor a refusal that the network had a part in.
+func (s *shared) keep(key string, at time.Time, r *Result, err error) {
+	e := verdictEntry{result: r, refusal: err, at: at, until: at.Add(NegativeTTL)}
+	if err != nil {
+		if isFailure(err) || verdict.CodeOf(err) == verdict.RegistryNotAllowed {
+			return
+		}
+		s.verdicts.Add(key, e)
+		return
+	}
 	if !r.Decided {
 		return
 	}
-	ttl := NegativeTTL
 	if r.Passed {
-		ttl = PositiveTTL
+		e.until = at.Add(PositiveTTL)
 	}
-	until := r.At.Add(ttl)
-	if !r.NotAfter.IsZero() && r.NotAfter.Before(until) {
-		until = r.NotAfter
+	if !r.NotAfter.IsZero() && r.NotAfter.Before(e.until) {
+		e.until = r.NotAfter
 	}
-	s.verdicts.Add(key, verdictEntry{result: r, at: r.At, until: until})
+	s.verdicts.Add(key, e)
 }
 
-func (s *shared) verdict(key string, at time.Time) (*Result, bool) {
+func (s *shared) verdict(key string, at time.Time) (verdictEntry, bool) {
 	e, ok := s.verdicts.Get(key)
 	if !ok || at.Before(e.at) || !at.Before(e.until) {
-		return nil, false
+		return verdictEntry{}, false
 	}
-	return e.result, true
+	return e, true
 }
 
 // keepEvidence stores what was found, unless it is large.

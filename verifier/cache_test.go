@@ -154,6 +154,20 @@ func TestVerdictCache(t *testing.T) {
 	if ask(unsigned, now.Add(-time.Hour)) == 0 {
 		t.Error("a clock that went back gets an answer of the future")
 	}
+	// So is that there is no image; but not for long.
+	absent := verifier.Image{Repository: repo, Digest: verdict.SHA256([]byte("absent"))}
+	for _, tt := range []struct {
+		at   time.Time
+		asks bool
+	}{{now, true}, {now.Add(time.Second), false}, {now.Add(verifier.NegativeTTL), true}} {
+		before := src.n.Load()
+		if ok, code, _ := verify(t.Context(), t, v, absent, tt.at); ok || code != verdict.ImageNotFound {
+			t.Errorf("absent: passed %v with %q", ok, code)
+		}
+		if asked := src.n.Load() != before; asked != tt.asks {
+			t.Errorf("absent: asked %v after %s", asked, tt.at.Sub(now))
+		}
+	}
 	// A signature that comes later is found.
 	k.attachLayers(unsigned, k.layer(unsigned, good()))
 	src.Source = k.source()

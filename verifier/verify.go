@@ -175,14 +175,12 @@ func (v *Verifier) Verify(ctx context.Context, req Request) (*Result, error) {
 	}
 	image := imageKey(req)
 	key := v.id + " " + image
-	if r, ok := v.shared.verdict(key, req.At); ok {
-		return r, nil
+	if e, ok := v.shared.verdict(key, req.At); ok {
+		return e.result, e.refusal
 	}
 	return v.shared.fly(ctx, key, func(ctx context.Context) (*Result, error) {
 		r, err := v.decide(withBudget(ctx), req, rules, image)
-		if err == nil {
-			v.shared.keep(key, r)
-		}
+		v.shared.keep(key, req.At, r, err)
 		return r, err
 	})
 }
@@ -198,12 +196,11 @@ func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRul
 	image += " " + want.String() // the order of candidates depends on it
 	if ev, ok := v.shared.images.Get(image); ok {
 		// What was found before is as good as what would be found now, when it
-		// is enough; when it is not, there may be more by now.
+		// is enough; when it is not, there may be more by now. All demands are
+		// met, so that only a denied image of the index can still refuse.
 		d := v.newDecision(rules, req, ev.digests)
 		if d.enough(ev.candidates) {
-			if r, err := v.finish(d, req, ev); err == nil && r.Passed {
-				return r, nil
-			}
+			return v.finish(d, req, ev)
 		}
 	}
 	ev, m, err := readImage(ctx, v.source, req.Image)
