@@ -200,6 +200,11 @@ func TestSignCore(t *testing.T) {
 		t.Errorf("got %d bytes, %v, want an error", len(got.Envelope), err)
 	}
 	c = goodCore(w)
+	c.Predicate.Extension.Head = 0
+	if _, err := verdict.SignCore(c, w.verdictKey.Key); err == nil {
+		t.Error("got a core without a head, want an error")
+	}
+	c = goodCore(w)
 	c.Predicate.Verifier.Version = nil
 	if _, err := verdict.SignCore(c, w.verdictKey.Key); err == nil {
 		t.Error("got a core without verifier.version, want an error")

@@ -36,6 +36,7 @@ func TestException(t *testing.T) {
 		{"more than 72 hours", change(func(m map[string]any) { m["not_after"] = unix(72 * time.Hour) }), verdict.ExceptionMalformed},
 		{"ends before it begins", change(func(m map[string]any) { m["not_after"] = unix(-2 * time.Hour) }), verdict.ExceptionMalformed},
 		{"no end", change(func(m map[string]any) { m["not_after"] = 0 }), verdict.ExceptionMalformed},
+		{"in 1970", change(func(m map[string]any) { m["not_before"], m["not_after"] = 0, 100 }), verdict.ExceptionMalformed},
 		{"no digests", change(func(m map[string]any) { m["digests"] = []any{} }), verdict.ExceptionMalformed},
 		{"too many digests", change(func(m map[string]any) {
 			all := make([]any, 257)
@@ -75,6 +76,12 @@ func TestException(t *testing.T) {
 	wantCode(t, err, verdict.ExceptionSignature)
 	if _, err := verdict.SignException(verdict.Exception{}, w.owner[0].Key); err == nil {
 		t.Error("got a signed zero exception, want an error")
+	}
+	// encoding/json would write another text than the owner gave.
+	e := goodException(w)
+	e.Reason = "\xff"
+	if _, err := verdict.SignException(e, w.owner[0].Key); err == nil {
+		t.Error("got a signed reason that is not UTF-8, want an error")
 	}
 }
 

@@ -65,6 +65,9 @@ func TestOwners(t *testing.T) {
 	if _, err := (verdict.Owners{}).Encode(); err == nil {
 		t.Error("got the bytes of no owners, want an error")
 	}
+	if _, err := (verdict.Owners{Keys: w.owners.Keys, Threshold: 4}).Encode(); err == nil {
+		t.Error("got the bytes of owners whose threshold nobody reaches, want an error")
+	}
 }
 
 func TestOpenHead(t *testing.T) {
@@ -166,6 +169,10 @@ func TestOpenHead(t *testing.T) {
 	}
 	if _, err := verdict.SignRenewal(verdict.Renewal{}, w.renewal.Key); err == nil {
 		t.Error("got a signed zero renewal, want an error")
+	}
+	current.Counter = 0
+	if _, err := verdict.SignRenewal(current, w.renewal.Key); err == nil {
+		t.Error("got a signed renewal of head 0, want an error")
 	}
 }
 
@@ -289,6 +296,8 @@ func TestOwnerChanges(t *testing.T) {
 	set11 := l.next(t, 11, l.third, 4, 5)
 	// Change 8 signed by the old owners alone, by the new ones alone, by one.
 	byOld, byNew, byOne := l.next(t, 8, l.third, 0, 1), l.next(t, 8, l.third, 3, 4), l.next(t, 8, l.second, 0)
+	higher, fewer := l.second, l.second
+	higher.Threshold, fewer.Keys = 3, l.second.Keys[:2]
 	lower := l.second
 	lower.Threshold = 1
 	stolen := l.next(t, 20, l.first, 1, 2) // 2 was removed by head 8, 1 is stolen as well
@@ -321,6 +330,9 @@ func TestOwnerChanges(t *testing.T) {
 		{"new owners signed by one", byOne, l.first, verdict.HeadSignature},
 		{"lower threshold by one of them", l.next(t, 9, lower, 0), l.second, verdict.HeadSignature},
 		{"lower threshold by the old one", l.next(t, 9, lower, 0, 1), l.second, ""},
+		{"higher threshold by two", l.next(t, 9, higher, 0, 1), l.second, verdict.HeadSignature},
+		{"higher threshold by three", l.next(t, 9, higher, 0, 1, 3), l.second, ""},
+		{"fewer owners, signed by one of them", l.next(t, 9, fewer, 0, 3), l.second, verdict.HeadSignature},
 		{"signed by a removed owner and one who stays", l.next(t, 9, l.second, 1, 2), l.second, verdict.HeadSignature},
 		// Those who stayed signed old changes too: without After their signatures
 		// would bring back the owners of that time.
@@ -483,7 +495,8 @@ func TestHeadSet(t *testing.T) {
 	if _, err := set.File("x", w.index); verdict.CodeOf(err) != verdict.HeadFile {
 		t.Errorf("got %v, want %s", err, verdict.HeadFile)
 	}
-	if _, err := (verdict.HeadSet{Files: make([][]byte, 9)}).Encode(); err == nil {
+	set.Files = slices.Repeat(set.Files, 2)
+	if _, err := set.Encode(); err == nil {
 		t.Error("got the bytes of a set with 9 files, want an error")
 	}
 }

@@ -5,6 +5,7 @@ package verdict_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -158,8 +159,17 @@ func TestParseKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	x25519, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agreement, err := x509.MarshalPKCS8PrivateKey(x25519)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, data := range map[string][]byte{
-		"nothing": nil, "text": []byte("key"), "two blocks": append(slices.Clip(pkcs8), pkcs8...), "garbage": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}),
+		"a key that does not sign": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: agreement}),
+		"nothing":                  nil, "text": []byte("key"), "two blocks": append(slices.Clip(pkcs8), pkcs8...), "garbage": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}),
 		"P-384": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: other}),
 	} {
 		if got, err := verdict.ParseKey(data, verdict.UseOwner); err == nil || got != nil {

@@ -32,6 +32,7 @@ func TestReferences(t *testing.T) {
 		}), ""},
 		{"genuine SNP in production", entry(0, func(e map[string]any) { e["kind"], e["profile"] = "snp", "production" }), ""},
 		{"simulator in production", entry(0, func(e map[string]any) { e["profile"] = "production" }), verdict.HeadMalformed},
+		{"another profile", entry(0, func(e map[string]any) { e["kind"], e["profile"] = "snp", "test" }), verdict.HeadMalformed},
 		{"no profile", entry(0, func(e map[string]any) { e["profile"] = "" }), verdict.HeadMalformed},
 		{"no entries", edit(t, good, func(m map[string]any) { m["entries"] = []any{} }), verdict.HeadMalformed},
 		{"too many entries", edit(t, good, func(m map[string]any) {
@@ -79,6 +80,9 @@ func TestReferences(t *testing.T) {
 	}
 	if _, err := (verdict.References{}).Encode(); err == nil {
 		t.Error("got the bytes of no references, want an error")
+	}
+	if _, err := (verdict.References{Entries: []verdict.ReferenceEntry{{Configs: tpm.Configs, Flavours: tpm.Flavours}}}).Encode(); err == nil {
+		t.Error("got the bytes of an entry that says nothing, want an error")
 	}
 	for d, want := range map[time.Duration]bool{-time.Second: false, 0: true, time.Hour - time.Second: true, time.Hour: false} {
 		if got := tpm.Valid(at.Add(d)); got != want {

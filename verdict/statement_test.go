@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,10 @@ func TestStatement(t *testing.T) {
 			m["keys"] = append(m["keys"].([]any)[:1], k)
 		}), verdict.IssuerMalformed},
 		{"an owner's key", key(0, "use", verdict.UseOwner), verdict.IssuerMalformed},
+		{"an owner's key too", change(func(m map[string]any) {
+			k := w.owner[0].JWK()
+			m["keys"] = append(m["keys"].([]any), map[string]any{"crv": k.Crv, "kid": k.Kid, "kty": k.Kty, "use": k.Use, "x": k.X, "y": k.Y})
+		}), verdict.IssuerMalformed},
 		{"kid of another key", key(0, "kid", w.stranger.Kid()), verdict.IssuerMalformed},
 		{"private part of a key", key(0, "d", "AAAA"), verdict.IssuerMalformed},
 		{"log key of another name", vkey("log.evil/x+01020304+" + ec), verdict.IssuerMalformed},
@@ -69,6 +74,10 @@ func TestStatement(t *testing.T) {
 		{"log key of an unknown type", vkey("log.assay.invalid/x+01020304+" + base64.StdEncoding.EncodeToString([]byte("\x04key"))), verdict.IssuerMalformed},
 		{"log key that is empty", vkey("log.assay.invalid/x+01020304+"), verdict.IssuerMalformed},
 		{"only an Ed25519 log key", vkey("log.assay.invalid/x+01020304+" + base64.StdEncoding.EncodeToString(append([]byte{1}, make([]byte, 32)...))), verdict.IssuerMalformed},
+		{"a log key of an unknown type too", log(func(l map[string]any) {
+			l["keys"] = append(l["keys"].([]any), "log.assay.invalid/x+01020304+"+base64.StdEncoding.EncodeToString([]byte("\x04key")))
+		}), verdict.IssuerMalformed},
+		{"five log keys", log(func(l map[string]any) { l["keys"] = slices.Repeat(l["keys"].([]any), 5) }), verdict.IssuerMalformed},
 		{"no log keys", log(func(l map[string]any) { l["keys"] = []any{} }), verdict.IssuerMalformed},
 		{"origin with a plus", log(func(l map[string]any) { l["origin"], l["keys"] = "a+b", []any{"a+b+01020304+" + ec} }), verdict.IssuerMalformed},
 		{"origin with a space", log(func(l map[string]any) { l["origin"], l["keys"] = "a b", []any{"a b+01020304+" + ec} }), verdict.IssuerMalformed},
@@ -91,6 +100,11 @@ func TestStatement(t *testing.T) {
 	}
 	if data, err := (verdict.Statement{}).Encode(); err == nil || data != nil {
 		t.Errorf("got %s, %v for the zero statement, want an error", data, err)
+	}
+	bad := w.statement
+	bad.Seq = 0
+	if data, err := bad.Encode(); err == nil || data != nil {
+		t.Errorf("got %s, %v for a statement without seq, want an error", data, err)
 	}
 	if k, ok := w.statement.Key(w.ticketKey.Kid(), verdict.UseVerdict); ok || k != (verdict.JWK{}) {
 		t.Error("got the ticket key as verdict key")

@@ -180,6 +180,11 @@ func TestTokenConfusion(t *testing.T) {
 			delete(m, "log")
 			m["res"] = map[string]any{"*": "audit-fail"}
 		}), nil, verdict.TicketLifetime},
+		{"core by SHA-512", forged(func(m map[string]any) { m["core"] = "sha512:" + zeroSum + zeroSum }), nil, verdict.TicketMalformed},
+		{"by with a line end", forged(func(m map[string]any) { m["by"] = "a\nb" }), nil, verdict.TicketMalformed},
+		{"origin with a space", forged(func(m map[string]any) { m["log"].(map[string]any)["origin"] = "a b" }), nil, verdict.TicketMalformed},
+		{"subject that is no digest", forged(func(m map[string]any) { m["sub"] = "latest" }), nil, verdict.TicketMalformed},
+		{"manifest that is no digest", forged(func(m map[string]any) { m["dig"].(map[string]any)["manifest"] = "sha256:" + zeroSum[1:] }), nil, verdict.TicketMalformed},
 		{"unknown outcome", forged(func(m map[string]any) { m["res"] = map[string]any{"*": "allow"} }), nil, verdict.TicketMalformed},
 		{"outcome in other case", forged(func(m map[string]any) { m["res"] = map[string]any{"*": "Pass"} }), nil, verdict.TicketMalformed},
 		{"no outcomes", forged(func(m map[string]any) { m["res"] = map[string]any{} }), nil, verdict.TicketMalformed},
