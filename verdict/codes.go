@@ -45,7 +45,6 @@ const (
 	RevokedLogEntry        Code = "revoked.log-entry"
 	StatementType          Code = "statement.type"
 	TrustMissing           Code = "trust.missing"
-	TrustStale             Code = "trust.stale"
 	RegistryUnreachable    Code = "registry.unreachable"
 	RegistryTimeout        Code = "registry.timeout"
 	RegistryTLS            Code = "registry.tls"
@@ -212,7 +211,6 @@ var codes = []CodeInfo{
 	{RevokedLogEntry, KindRefusal, "owners denied the log entry", "sign again"},
 	{StatementType, KindRefusal, "type of the signed statement is not acceptable", "sign with a tool that writes the in-toto or simple-signing type"},
 	{TrustMissing, KindFailure, "no trust material for what has to be checked", "name a trusted root"},
-	{TrustStale, KindFailure, "trust material is older than allowed, or expired", "update the trusted root"},
 	{RegistryUnreachable, KindFailure, "the registry did not answer", "nothing was decided and nothing was cached; try again, or name a mirror"},
 	{RegistryTimeout, KindFailure, "the registry did not answer in time", "nothing was decided and nothing was cached; try again, or name a mirror"},
 	{RegistryTLS, KindFailure, "the registry's TLS certificate is not acceptable", "check the registry's certificate and the system's CAs"},
