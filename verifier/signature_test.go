@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -295,6 +296,27 @@ func otherValue(b []byte) []byte {
 	s := string(b)
 	i := strings.LastIndex(s, `"value":"`) + len(`"value":"`)
 	return []byte(s[:i] + strings.Repeat("0", 64) + s[i+64:])
+}
+
+// A transport that nothing may use.
+type noTransport struct{ t *testing.T }
+
+func (n noTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.t.Errorf("%s was asked", r.URL.Host)
+	return nil, http.ErrHandlerTimeout
+}
+
+// TestR03NoSearch: a missing entry is not looked for at the log, where another
+// person's entry might be found.
+func TestR03NoSearch(t *testing.T) {
+	before := http.DefaultTransport
+	http.DefaultTransport = noTransport{t}
+	defer func() { http.DefaultTransport = before }()
+	k := newKit(t)
+	o := good()
+	o.NoLog = true
+	k.attachBundle(k.image, k.bundle(k.image, o), "")
+	k.want(oneOff(t, keyless()), verdict.LogMissing)
 }
 
 func TestR05MessageDigest(t *testing.T) {
