@@ -42,11 +42,14 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// TestMain builds first: what the tests sign must not grow old meanwhile.
 func TestMain(m *testing.M) {
-	status := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+	path, err := binary()
+	if err != nil {
+		panic(err)
 	}
+	status := m.Run()
+	_ = os.RemoveAll(filepath.Dir(path))
 	os.Exit(status)
 }
 

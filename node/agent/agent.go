@@ -290,7 +290,13 @@ func (a *agent) rejudge(old trust.Appraisal, head verdict.CheckedHead, at time.T
 		}
 		at = end.Add(-time.Second)
 	}
-	return a.config.Rejudge(old, head, a.known, at)
+	// An older quote of a TPM that has quoted since is no step back: its counters
+	// were compared when it was fresh. What counts again is the proof of its key.
+	proofs := slices.Clone(a.known)
+	for i := range proofs {
+		proofs[i].Resets, proofs[i].Restarts, proofs[i].Clock = 0, 0, 0
+	}
+	return a.config.Rejudge(old, head, proofs, at)
 }
 
 // issuersLocked returns the accepted issuers. The caller holds mu, or is alone.
