@@ -95,6 +95,7 @@ func newWorld(tb testing.TB) *world {
 	must(tb, err)
 	w.authority = spiffetest.NewAuthority(tb, trustDomain)
 	w.api = spiffetest.Start(tb, w.authority.SVID(tb, daemonID))
+	w.api.Open(tb) // it serves: a test may end before a daemon asks it
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	tb.Cleanup(server.Close)
 	w.host = strings.TrimPrefix(server.URL, "http://")

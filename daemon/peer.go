@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/verdict"
@@ -202,8 +203,8 @@ func (s *checkedStream) RecvMsg(m any) error {
 // told turns what a call ended with into what its caller is told, and logs
 // what is for somebody here to look at.
 func (d *Daemon) told(ctx context.Context, method string, err error) error {
-	if err == nil {
-		return nil
+	if _, ok := status.FromError(err); ok {
+		return err // nil, or a status already: the health service's own
 	}
 	level := slog.LevelDebug
 	switch code := verdict.CodeOf(err); code { //nolint:exhaustive // the others are about what callers asked

@@ -252,6 +252,18 @@ func waitHealthy(tb testing.TB, r *running, want bool) bool {
 	return false
 }
 
+// TestHealthOfAnotherService: the health service's own errors stay what they
+// are.
+func TestHealthOfAnotherService(t *testing.T) {
+	w := newWorld(t)
+	w.offer(w.head(headSpec{counter: 1}))
+	r := w.start("")
+	_, err := health(t, r).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "other"})
+	if status.Code(err) != codes.NotFound {
+		t.Errorf("got %v, want not found", err)
+	}
+}
+
 // TestOwnSVIDWithdrawn: a daemon that is nobody any more answers nobody.
 func TestOwnSVIDWithdrawn(t *testing.T) {
 	w := newWorld(t)

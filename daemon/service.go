@@ -93,6 +93,8 @@ func (d *Daemon) verify(ctx context.Context, who session, req *assayv1.VerifyReq
 		out.Core = have.core.Envelope
 		if have.core.Digest != "" {
 			out.Log = &assayv1.LogPosition{Origin: d.shard.Origin(), Index: have.leaf}
+		} else if len(out.Reasons) == 0 {
+			out.Reasons = assayv1.Reasons([]verdict.Reason{{Code: verdict.PolicyOff, Text: "deciding about " + image.String() + ": every rule that matches is off"}})
 		}
 		return out, nil
 	}

@@ -170,6 +170,11 @@ func TestOthersGetTheCore(t *testing.T) {
 		if got.GetLog().GetOrigin() != issuer.Statement.Log.Origin {
 			t.Errorf("%s: got log %v, want the shard of the statement", role, got.GetLog())
 		}
+		got, err = verify(r.as(role), w.image("open/app", "open"))
+		must(t, err)
+		if len(got.GetCore()) > 0 || len(got.GetReasons()) != 1 || got.GetReasons()[0].GetCode() != string(verdict.PolicyOff) {
+			t.Errorf("%s: got %v for an unchecked image, want no core, and why", role, got)
+		}
 	}
 }
 
