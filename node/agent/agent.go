@@ -218,7 +218,22 @@ func (a *agent) load() error {
 			}
 		}
 	}
+	a.checkExceptions()
 	return a.loadImages()
+}
+
+// checkExceptions says which files among the exceptions are none: a gate passes them
+// over in silence, and whoever put them there would learn of it when it is too late.
+func (a *agent) checkExceptions() {
+	owners := a.gate.Owners
+	owners.After = a.gate.MinHead
+	if head, _, ok := a.heads.Current(); ok {
+		owners = head.Owners
+	}
+	_, problems := a.store.state.Exceptions(owners)
+	for _, err := range problems {
+		a.log.Warn("file is no exception of the owners", "path", gate.ExceptionsDir, "code", verdict.CodeOf(err), "err", err)
+	}
 }
 
 func (a *agent) loadHead() {

@@ -99,6 +99,7 @@ func (a *agent) renewWith(ctx context.Context, s *session, conn *trust.Conn, bat
 // tidy removes what has ended: statements that no ticket may rest on any more,
 // images that nobody asked for, evidence that nothing names.
 func (a *agent) tidy() {
+	a.checkExceptions()
 	now := time.Now()
 	a.mu.Lock()
 	var gone []string

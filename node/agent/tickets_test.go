@@ -135,6 +135,24 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
+func TestRenewalIsSpread(t *testing.T) {
+	t.Parallel()
+	iat := time.Now()
+	ticket := verdict.Ticket{Iat: iat.Unix(), Exp: iat.Add(10 * time.Hour).Unix()}
+	first, last := 10*time.Hour, time.Duration(0)
+	for range 1000 {
+		due := agent.RenewalDue(ticket).Sub(time.Unix(ticket.Iat, 0))
+		first, last = min(first, due), max(last, due)
+	}
+	if first < 4*time.Hour || last > 6*time.Hour || last-first < 90*time.Minute {
+		t.Errorf("got %s to %s after the ticket, want 5h ± 20 %%, spread", first, last)
+	}
+	ticket.Exp = iat.Add(verdict.MaxDenialLife).Unix()
+	if due := agent.RenewalDue(ticket); !due.IsZero() {
+		t.Errorf("a denial is renewed at %s, want never", due)
+	}
+}
+
 // The gate leaves at its deadline; the question goes on, so that the next try hits.
 func TestSlowDaemon(t *testing.T) {
 	t.Parallel()
@@ -265,6 +283,11 @@ func TestExceptionIsUsedAndReported(t *testing.T) {
 	if d := w.gate(image("a")); !d.Allowed() || d.Note.Code != verdict.PolicyException {
 		t.Fatalf("got %s", d.Line())
 	}
+	// A file that is none is passed over, and named when the agent starts.
+	check(t, os.WriteFile(filepath.Join(w.config.StateDir, gate.ExceptionsDir, "broken.json"), x[:len(x)/2], 0o600))
+	w.stop()
+	w.start()
+	w.logged("file is no exception of the owners", "broken.json", "code="+string(verdict.ExceptionMalformed))
 	w.eventually("the report", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
