@@ -203,8 +203,11 @@ func (s *checkedStream) RecvMsg(m any) error {
 // told turns what a call ended with into what its caller is told, and logs
 // what is for somebody here to look at.
 func (d *Daemon) told(ctx context.Context, method string, err error) error {
-	if _, ok := status.FromError(err); ok {
-		return err // nil, or a status already: the health service's own
+	_, failure := errors.AsType[*verdict.Failure](err)
+	if _, ok := status.FromError(err); ok && !failure && !verdict.Refused(err) {
+		// Nil, or a status already: the health service's own. One that is
+		// the cause of ours, as the Workload API's may be, is not told.
+		return err
 	}
 	level := slog.LevelDebug
 	switch code := verdict.CodeOf(err); code { //nolint:exhaustive // the others are about what callers asked
