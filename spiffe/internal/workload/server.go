@@ -10,6 +10,7 @@
 package workload
 
 import (
+	"errors"
 	"net"
 	"sync"
 
@@ -45,7 +46,10 @@ func Start(l net.Listener) *Server {
 	workload.RegisterSpiffeWorkloadAPIServer(s.grpc, s)
 	go func() {
 		defer close(s.done)
-		s.err = s.grpc.Serve(l)
+		// Close may come before Serve has begun.
+		if err := s.grpc.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+			s.err = err
+		}
 	}()
 	return s
 }
