@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,8 +74,8 @@ func newDemo(bin, tee string, stdout, stderr io.Writer) (*demo, error) {
 // close ends everything, newest first.
 func (d *demo) close(keep bool) error {
 	var errs []error
-	for i := len(d.processes) - 1; i >= 0; i-- {
-		errs = append(errs, d.processes[i].stop())
+	for _, p := range slices.Backward(d.processes) {
+		errs = append(errs, p.stop())
 	}
 	for _, t := range d.tpms {
 		errs = append(errs, t.Kill())
@@ -102,7 +103,9 @@ func (d *demo) run(ctx context.Context) error {
 	if d.tee == verdict.KindSimulatedSNP {
 		about = "simulated SEV-SNP. It proves nothing about hardware; with swtpm installed the demo takes that"
 	}
-	fmt.Fprintf(d.stdout, "%s\nTEE: %s.\nLog: unwitnessed; nobody but the daemon vouches for it yet.\n\n", strings.SplitN(version.stdout, "\n", 2)[0], about)
+	if _, err := fmt.Fprintf(d.stdout, "%s\nTEE: %s.\nLog: unwitnessed; nobody but the daemon vouches for it yet.\n\n", strings.SplitN(version.stdout, "\n", 2)[0], about); err != nil {
+		return err
+	}
 	if d.images, err = newImages(ctx, time.Now()); err != nil {
 		return fmt.Errorf("making images: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -68,7 +69,7 @@ type images struct {
 
 // newImages starts a registry on loopback and fills it.
 func newImages(ctx context.Context, at time.Time) (*images, error) {
-	tamper := &tamperer{next: registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))} //nolint:depguard // the library wants one
+	tamper := &tamperer{next: registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))}
 	s := &images{server: httptest.NewServer(tamper)}
 	s.host = s.server.Listener.Addr().(*net.TCPAddr).String()
 	store := &sigstoretest.Registry{URL: s.server.URL, Client: s.server.Client()}
@@ -291,9 +292,7 @@ func (t *tamperer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := httptest.NewRecorder()
 	t.next.ServeHTTP(answer, r)
-	for name, values := range answer.Header() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)
 	body := bytes.Replace(answer.Body.Bytes(), []byte("sha256:"), []byte("sha256;"), 1)
 	if _, err := w.Write(body); err != nil {

@@ -54,8 +54,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	err = d.run(ctx)
 	if err != nil || *keep {
-		fmt.Fprintln(stderr, "demo: its files, with the logs of all programs, are in", d.dir)
-		return errors.Join(err, d.close(true))
+		_, told := fmt.Fprintln(stderr, "demo: its files, with the logs of all programs, are in", d.dir)
+		return errors.Join(err, told, d.close(true))
 	}
 	return d.close(false)
 }

@@ -58,7 +58,7 @@ func (d *demo) rows() []row {
 // agent says: tickets of another node, and everything else genuine.
 func (d *demo) stolenTicket(ctx context.Context) (_, _ string, err error) {
 	i := d.images.keyless
-	answer, err := gate.Ask(ctx, d.path("dev", "node-a", "agent.sock"), uint32(os.Getuid()), gate.Request{Name: i.repository + ":latest", Digest: i.digest}) //nolint:gosec // a uid has 32 bits
+	answer, err := gate.Ask(ctx, d.path("dev", "node-a", "agent.sock"), uint32(os.Getuid()), gate.Request{Name: i.repository + ":latest", Digest: i.digest})
 	if err != nil {
 		return "", "", err
 	}
@@ -115,7 +115,7 @@ func (d *demo) otherBinary(ctx context.Context) (string, string, error) {
 		return "", "", err
 	}
 	binary := d.path("assayd-changed")
-	if err := os.WriteFile(binary, append(data, 0), 0o700); err != nil { //nolint:gosec // it is run
+	if err := os.WriteFile(binary, append(data, 0), 0o700); err != nil {
 		return "", "", err
 	}
 	text, err := d.secondConfig(ctx, "other-binary", binary)
