@@ -4,6 +4,7 @@ package verifier
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/assayd/assay/verdict"
@@ -62,6 +63,9 @@ func parseManifest(mediaType string, body []byte) (*manifest, error) {
 	}
 	obj, err := parseObject(body, maxManifestValues)
 	if err != nil {
+		return malformed("%w", err)
+	}
+	if err := exactNames(obj, manifestMembers); err != nil {
 		return malformed("%w", err)
 	}
 	m := &manifest{}
@@ -135,6 +139,24 @@ func parseManifest(mediaType string, body []byte) (*manifest, error) {
 	return m, nil
 }
 
+// The members by which a runtime chooses what runs.
+var (
+	manifestMembers   = []string{"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers"}
+	descriptorMembers = []string{"mediaType", "digest", "size", "platform"}
+)
+
+// exactNames refuses members that are one of names but for case. Runtimes in Go
+// decode into structs, for which "Manifests" after "manifests" is the same member
+// once more, and the last one counts: they would run what was not looked at.
+func exactNames(o object, names []string) error {
+	for have := range o {
+		if !slices.Contains(names, have) && slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, have) }) {
+			return verdict.Refuse(verdict.InputMalformed, "member %q is another member's name in other letters", clipQuote(have))
+		}
+	}
+	return nil
+}
+
 func parseDescriptors(raw json.RawMessage, limit int) ([]Descriptor, []indexPlatform, error) {
 	var list []json.RawMessage
 	if err := json.Unmarshal(raw, &list); err != nil {
@@ -158,6 +180,9 @@ func parseDescriptors(raw json.RawMessage, limit int) ([]Descriptor, []indexPlat
 func parseDescriptor(raw json.RawMessage) (Descriptor, indexPlatform, error) {
 	obj, err := part(raw)
 	if err != nil {
+		return Descriptor{}, indexPlatform{}, err
+	}
+	if err := exactNames(obj, descriptorMembers); err != nil {
 		return Descriptor{}, indexPlatform{}, err
 	}
 	var d Descriptor

@@ -189,13 +189,18 @@ func publicAddress(_, address string, _ syscall.RawConn) error {
 }
 
 // specialPrefixes are not private by RFC 1918 and not public either: carrier
-// NAT (RFC 6598), "this network", benchmarks, and ranges that embed IPv4.
+// NAT (RFC 6598), "this network", benchmarks, site-local addresses of old, and
+// ranges that embed IPv4 (IPv4-compatible, Teredo, NAT64, 6to4 and its relays).
 var specialPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.88.99.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"),
 	netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/96"),
+	netip.MustParsePrefix("2001::/32"),
+	netip.MustParsePrefix("fec0::/10"),
 	netip.MustParsePrefix("64:ff9b::/96"),
 	netip.MustParsePrefix("64:ff9b:1::/48"),
 	netip.MustParsePrefix("2002::/16"),

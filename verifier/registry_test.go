@@ -258,6 +258,9 @@ func TestR08TwoReadings(t *testing.T) {
 		"called an index, is not": {`{"schemaVersion":2,` + config + `,"layers":[]}`, sigstoretest.TypeIndex},
 		"schema 1":                {`{"schemaVersion":1,"fsLayers":[]}`, ""},
 		"duplicate member":        {`{"schemaVersion":2,` + config + `,"layers":[],"layers":[]}`, sigstoretest.TypeManifest},
+		"other letters":           {`{"schemaVersion":2,` + config + `,"layers":[],"Layers":[]}`, sigstoretest.TypeManifest},
+		"letters that fold":       {`{"schemaVersion":2,` + config + `,"layers":[],"layer\u017f":[]}`, sigstoretest.TypeManifest},
+		"other letters in config": {`{"schemaVersion":2,` + strings.Replace(config, `"size"`, `"Digest":"`+d+`","size"`, 1) + `,"layers":[]}`, sigstoretest.TypeManifest},
 		"not JSON":                {`<html>`, sigstoretest.TypeManifest},
 		"R47 a million layers":    {`{"schemaVersion":2,` + config + `,"layers":[` + strings.Repeat("{},", 1e6) + `{}]}`, sigstoretest.TypeManifest},
 	} {
@@ -704,7 +707,7 @@ func TestR49Credentials(t *testing.T) {
 }
 
 func TestR50PrivateAddresses(t *testing.T) {
-	for _, target := range []string{"https://169.254.169.254/x", "https://127.0.0.1/x", "https://[::1]/x", "https://10.0.0.1/x", "https://[::ffff:10.0.0.1]/x", "https://100.64.0.1/x", "https://localhost/x", "file:///etc/passwd", "http://example.com/x"} {
+	for _, target := range []string{"https://169.254.169.254/x", "https://127.0.0.1/x", "https://[::1]/x", "https://10.0.0.1/x", "https://[::ffff:10.0.0.1]/x", "https://100.64.0.1/x", "https://[::7f00:1]/x", "https://[2001:0:a00:1::1]/x", "https://[fec0::1]/x", "https://192.88.99.1/x", "https://localhost/x", "file:///etc/passwd", "http://example.com/x"} {
 		w := newWorld(t, true)
 		w.on(func(rw http.ResponseWriter, r *http.Request) bool {
 			rw.Header().Set("Location", target)
