@@ -198,7 +198,7 @@ var codes = []CodeInfo{
 	{CertExpiredAtSigning, KindRefusal, "the proven signing time is outside the chain's validity", "sign again"},
 	{CertProfile, KindRefusal, "usage, CA flag or length of the certificate chain is not acceptable", "get a code-signing certificate"},
 	{TimeUnproven, KindRefusal, "there is no acceptable proof of when it was signed", "sign with a transparency log entry or a timestamp"},
-	{TimeUntrusted, KindRefusal, "a timestamp is there, no trusted authority verifies it", "use a timestamp authority of the trusted root"},
+	{TimeUntrusted, KindRefusal, "a timestamp is there that no trusted authority verifies, or that is of the future", "use a timestamp authority of the trusted root, and check the clock"},
 	{LogMissing, KindRefusal, "no entry of a trusted transparency log", "sign with the log, or do not demand one (key authorities: require-log)"},
 	{LogMismatch, KindRefusal, "the log entry is about other bytes, another key or signature", "the entry was copied from elsewhere; sign again"},
 	{LogProof, KindRefusal, "signed entry timestamp, inclusion proof or checkpoint does not verify", "check the trusted root; else the entry is forged"},

@@ -4,13 +4,16 @@ package verifier_test
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier"
@@ -245,6 +248,80 @@ func TestDeny(t *testing.T) {
 			}
 			if d.DenyDigest() == "" || tt.name != "nothing" && d.DenyDigest() == v.DenyDigest() {
 				t.Errorf("deny digest %q", d.DenyDigest())
+			}
+		})
+	}
+}
+
+// TestDenyWithheld: what a registry withholds or breaks does not hide an image
+// from the deny list, in no mode.
+func TestDenyWithheld(t *testing.T) {
+	k := newKit(t)
+	k.attachLayers(k.image, k.layer(k.image, good()))
+	audit := policy(t, "version: 1\nauthorities:\n"+keylessYAML("release", subject)+"rules:\n  - {name: a, repositories: ['**'], mode: audit, authorities: [release]}\n")
+	v := newVerifier(t, verifier.Config{Policy: audit, Roots: k.roots, Source: k.source()})
+	res, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now})
+	if err != nil || !res.Passed {
+		t.Fatalf("got %+v, %v", res, err)
+	}
+	deny := verdict.DenyList{V: 1, Images: []verdict.Digest{res.Platforms[0].Config}}
+	for name, answer := range map[string]error{
+		"absent":      verdict.Refuse(verdict.ImageNotFound, "testing"),
+		"unreachable": verdict.Fail(verdict.RegistryUnreachable, "testing"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, list := range []verdict.DenyList{{V: 1}, deny} {
+				src := withholding{k.source(), res.Platforms[0].Config, answer}
+				v := newVerifier(t, verifier.Config{Policy: audit, Roots: k.roots, Source: src, Deny: list})
+				_, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now})
+				if want := len(list.Images) > 0; want != (verdict.CodeOf(err) == verdict.RevokedImage) || !want && err != nil {
+					t.Errorf("with %d denied: got %v", len(list.Images), err)
+				}
+			}
+		})
+	}
+}
+
+// A withholding source does not give one blob away.
+type withholding struct {
+	verifier.Source
+	blob   verdict.Digest
+	answer error
+}
+
+func (w withholding) Blob(ctx context.Context, repo string, d verdict.Digest, size, limit int64) ([]byte, error) {
+	if d == w.blob {
+		return nil, w.answer
+	}
+	return w.Source.Blob(ctx, repo, d, size, limit)
+}
+
+// TestDenyClaimedIndex: without a signed entry timestamp nobody signed the index
+// of an entry of Rekor v1, so that another one does not get around the list.
+func TestDenyClaimedIndex(t *testing.T) {
+	k := newKit(t)
+	o := good()
+	o.NoSET, o.Timestamp = true, true
+	var logID string
+	o.OnBundle = func(b *protobundle.Bundle) {
+		e := b.GetVerificationMaterial().GetTlogEntries()[0]
+		logID = hex.EncodeToString(e.GetLogId().GetKeyId())
+		e.LogIndex += 7
+	}
+	k.attachBundle(k.image, k.bundle(k.image, o), "")
+	for _, tt := range []struct {
+		name string
+		deny []string
+		want verdict.Code
+	}{
+		{"nothing is denied", nil, ""},
+		{"an entry of another log", []string{strings.Repeat("0", 64) + "/5"}, ""},
+		{"an entry of this log", []string{logID + "/5"}, verdict.RevokedLogEntry},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: k.roots, Source: k.source(), Deny: verdict.DenyList{V: 1, LogEntries: tt.deny}})
+			if ok, code, _ := verify(t.Context(), t, v, k.image, now); ok != (tt.want == "") || code != tt.want {
+				t.Errorf("passed %v with %q, want %q", ok, code, tt.want)
 			}
 		})
 	}

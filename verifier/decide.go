@@ -134,6 +134,13 @@ func (d *decision) check(c *candidate, e *entity, a *authority) (*fact, *stageEr
 	if err := f.claims.about(d.digests); err != nil {
 		return nil, &stageError{stageSubject, err}
 	}
+	// Times are in order. What was signed after the time of the decision did not
+	// exist then: a log or an authority lies, or our clock does, and neither may
+	// decide.
+	if n := len(f.times); n > 0 && f.times[n-1].After(d.at.Add(verdict.MaxSkew)) {
+		return nil, &stageError{stageTime, verdict.Refuse(verdict.TimeUntrusted, "comparing time of signing: it is proven for %s, and now is %s; one of these clocks is wrong",
+			f.times[n-1].UTC().Format(time.RFC3339), d.at.UTC().Format(time.RFC3339))}
+	}
 	if a.Key != nil {
 		if err := a.inWindow(f.times, d.at); err != nil {
 			return nil, &stageError{stageIdentity, err}
@@ -193,6 +200,11 @@ func (v *Verifier) denied(f *fact) error {
 	for _, l := range f.logs {
 		if v.deny.DeniesLogEntry(l.logID, l.index) {
 			return verdict.Refuse(verdict.RevokedLogEntry, "applying deny list: owners denied log entry %s", l)
+		}
+		// Whoever passes the signature on may write another index beside it: then
+		// it may be any of those that are denied.
+		if l.claimed && slices.ContainsFunc(v.deny.LogEntries, func(e string) bool { return strings.HasPrefix(e, l.logID+"/") }) {
+			return verdict.Refuse(verdict.RevokedLogEntry, "applying deny list: owners denied entries of this log, and nothing signed says that this one is %s", l)
 		}
 	}
 	return nil

@@ -123,10 +123,8 @@ func digestsOf(d verdict.Digest, body []byte) map[string]string {
 func readPlatforms(ctx context.Context, src Source, req Request, m *manifest) ([]Platform, error) {
 	if m.index == nil {
 		p := Platform{Manifest: req.Image.Digest}
-		if err := readConfig(ctx, src, req.Image.Repository, m, &p); err != nil {
-			return nil, err
-		}
-		return []Platform{p}, nil
+		err := readConfig(ctx, src, req.Image.Repository, m, &p)
+		return []Platform{p}, err
 	}
 	var out []Platform
 	var sizes []Descriptor
@@ -188,6 +186,9 @@ func readConfig(ctx context.Context, src Source, repo string, m *manifest, p *Pl
 	if m.config.MediaType != "application/vnd.oci.image.config.v1+json" && m.config.MediaType != "application/vnd.docker.container.image.v1+json" {
 		return nil // an artifact, which no node runs
 	}
+	// The manifest names it, whether or not the source has it: a registry that
+	// withholds it must not hide it from the deny list.
+	p.Config = m.config.Digest
 	if m.config.Size > MaxConfigBytes {
 		return verdict.Fail(verdict.InputLimit, "reading configuration %s: %d bytes, want at most %d", m.config.Digest, m.config.Size, MaxConfigBytes)
 	}
@@ -213,7 +214,6 @@ func readConfig(ctx context.Context, src Source, repo string, m *manifest, p *Pl
 	if err != nil {
 		return verdict.Refuse(verdict.InputMalformed, "reading configuration %s: %w", m.config.Digest, err)
 	}
-	p.Config = m.config.Digest
 	p.ConfigComplete = len(rootfs.DiffIDs) == len(m.layers)
 	return nil
 }

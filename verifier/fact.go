@@ -40,6 +40,9 @@ type fact struct {
 type logEntry struct {
 	logID string // hex of the key's SHA-256
 	index int64
+	// claimed: nothing signed has the index in it. Rekor v1 signs it in the
+	// entry timestamp only; its proof of inclusion counts within one shard.
+	claimed bool
 }
 
 // A stage is how far a candidate came: the one that failed latest says most.
@@ -221,7 +224,7 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 				if _, isEd := l.PublicKey.(ed25519.PublicKey); isEd && !m.algorithms.ed25519 {
 					return nil, nil, &stageError{stageLog, m.algorithms.accept(l.PublicKey)}
 				}
-				logs = append(logs, logEntry{logID: logID(t), index: t.LogIndex()})
+				logs = append(logs, logEntry{logID: logID(t), index: t.LogIndex(), claimed: !t.IsRekorV2() && !t.HasInclusionPromise()})
 			}
 		}
 		stamps, err := verify.VerifyTlogEntry(e, tm, 1, true)

@@ -77,7 +77,8 @@ const MaxPlatforms = 12
 // A Platform is one image.
 type Platform struct {
 	OS, Architecture, Variant, OSVersion string
-	// Manifest and Config are digests. Config is empty where it was not read.
+	// Manifest and Config are digests. Config is empty where the manifest was
+	// not read; the configuration itself may be missing.
 	Manifest, Config verdict.Digest
 	// Layers is the number of layers in the manifest.
 	Layers int

@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -550,18 +551,75 @@ func TestR23EveryDemandCounts(t *testing.T) {
 	}
 }
 
+// TestR26NameConstraints: each of several constraints counts, and letters of
+// either case are the same domain.
 func TestR26NameConstraints(t *testing.T) {
-	// The patch level that the constraints need is asserted by go.mod's
-	// toolchain line; here the chain is built by crypto/x509 alone.
-	k := newKit(t)
-	o := good()
-	o.Subject = "x@a.example"
-	k.attachBundle(k.image, k.bundle(k.image, o), "")
-	one := keyless()
-	one.Identity = "x@a.example"
-	k.want(oneOff(t, one), "")
-	one.Identity = "x@A.example"
-	k.want(oneOff(t, one), verdict.IdentitySAN)
+	permits := func(c *x509.Certificate) { c.PermittedEmailAddresses = []string{"a.example", "b.example"} }
+	excludes := func(c *x509.Certificate) { c.ExcludedEmailAddresses = []string{"other.example", "Evil.example"} }
+	for _, tt := range []struct {
+		name    string
+		issuer  func(*x509.Certificate)
+		subject string
+		want    verdict.Code
+	}{
+		{"no constraint", nil, "x@c.example", ""},
+		{"first permitted", permits, "x@a.example", ""},
+		{"last permitted", permits, "x@b.example", ""},
+		{"not permitted", permits, "x@c.example", verdict.CertUntrusted},
+		{"excluded", excludes, "x@Evil.example", verdict.CertUntrusted},
+		{"excluded in other letters", excludes, "x@evil.example", verdict.CertUntrusted},
+		{"excluded first", excludes, "x@other.example", verdict.CertUntrusted},
+		{"not excluded", excludes, "x@good.example", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newKit(t)
+			s, err := sigstoretest.New(sigstoretest.Config{At: now, OnIssuer: tt.issuer})
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.sig, k.roots = s, rootsOf(t, s)
+			o, one := good(), keyless()
+			o.Subject, one.Identity = tt.subject, tt.subject
+			k.attachBundle(k.image, k.bundle(k.image, o), "")
+			k.want(oneOff(t, one), tt.want)
+		})
+	}
+	t.Run("a subject is compared as it is", func(t *testing.T) {
+		k := newKit(t)
+		o, one := good(), keyless()
+		o.Subject, one.Identity = "x@a.example", "x@A.example"
+		k.attachBundle(k.image, k.bundle(k.image, o), "")
+		k.want(oneOff(t, one), verdict.IdentitySAN)
+	})
+}
+
+// TestFutureTime: a time of signing that is still to come is proof of a wrong
+// clock, the log's or ours, and of nothing else.
+func TestFutureTime(t *testing.T) {
+	key, pub := newKey(t, "p256")
+	byKey := verifier.OneOff{Keys: [][]byte{pub}}
+	for _, tt := range []struct {
+		name    string
+		options sigstoretest.Options
+		demand  verifier.OneOff
+	}{
+		{"entry of a log", good(), keyless()},
+		{"timestamp", sigstoretest.Options{Issuer: issuer, Subject: subject, Timestamp: true, NoSET: true}, keyless()},
+		{"timestamp over a key's signature", sigstoretest.Options{Key: key, Timestamp: true, NoLog: true}, byKey},
+	} {
+		for _, skew := range []struct {
+			ahead time.Duration
+			want  verdict.Code
+		}{{verdict.MaxSkew, ""}, {verdict.MaxSkew + time.Second, verdict.TimeUntrusted}, {1000 * time.Hour, verdict.TimeUntrusted}} {
+			t.Run(fmt.Sprint(tt.name, " ", skew.ahead), func(t *testing.T) {
+				k := newKit(t)
+				o := tt.options
+				o.At = now.Add(skew.ahead)
+				k.attachBundle(k.image, k.bundle(k.image, o), "")
+				k.want(oneOff(t, tt.demand), skew.want)
+			})
+		}
+	}
 }
 
 func TestR30ExpiredIntermediate(t *testing.T) {

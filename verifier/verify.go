@@ -210,6 +210,11 @@ func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRul
 	d := v.newDecision(rules, req, ev.digests)
 	if m != nil {
 		if err := ev.discover(ctx, v.source, req, m, want, d.enough); err != nil {
+			// What is known already is denied also where the rest is not known: a
+			// rule in audit would let it through.
+			if denied := v.deniedPlatform(ev.platforms); denied != nil {
+				return nil, denied
+			}
 			return d.undecided(&Result{Image: req.Image, At: req.At}, err)
 		}
 	}
@@ -224,12 +229,20 @@ func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRul
 // finish applies what the owners denied to the images of an index, and makes
 // the result.
 func (v *Verifier) finish(d *decision, req Request, ev *evidence) (*Result, error) {
-	for _, p := range ev.platforms {
-		if v.deny.DeniesImage(p.Manifest, p.Config) {
-			return nil, verdict.Refuse(verdict.RevokedImage, "applying deny list: owners denied the image %s of %s", p.Manifest, p)
-		}
+	if err := v.deniedPlatform(ev.platforms); err != nil {
+		return nil, err
 	}
 	return d.result(req, ev)
+}
+
+// deniedPlatform refuses an index with an image that the owners denied.
+func (v *Verifier) deniedPlatform(platforms []Platform) error {
+	for _, p := range platforms {
+		if v.deny.DeniesImage(p.Manifest, p.Config) {
+			return verdict.Refuse(verdict.RevokedImage, "applying deny list: owners denied the image %s of %s", p.Manifest, p)
+		}
+	}
+	return nil
 }
 
 // wantedBy is what the demands of rules can use.

@@ -59,6 +59,8 @@ type Config struct {
 	At time.Time
 	// IntermediateEnd, when set, ends the issuing certificate earlier.
 	IntermediateEnd time.Time
+	// OnIssuer changes the template of the issuing certificate.
+	OnIssuer func(*x509.Certificate)
 	// NoTimestamps, NoLog and NoCTLog leave parts out of the trust root.
 	NoTimestamps, NoLog, NoCTLog bool
 }
@@ -111,7 +113,11 @@ func New(cfg Config) (*Sigstore, error) {
 	if s.root, err = issue(rootT, rootT, &rootKey.PublicKey, rootKey); err != nil {
 		return nil, err
 	}
-	if s.issuer, err = issue(authority("sigstoretest issuer", x509.ExtKeyUsageCodeSigning, issuerEnd), s.root, &s.issuerKey.PublicKey, rootKey); err != nil {
+	issuerT := authority("sigstoretest issuer", x509.ExtKeyUsageCodeSigning, issuerEnd)
+	if cfg.OnIssuer != nil {
+		cfg.OnIssuer(issuerT)
+	}
+	if s.issuer, err = issue(issuerT, s.root, &s.issuerKey.PublicKey, rootKey); err != nil {
 		return nil, err
 	}
 	tsaT := authority("sigstoretest timestamp root", x509.ExtKeyUsageTimeStamping, s.end)
