@@ -97,7 +97,7 @@ func run(ctx context.Context, w io.Writer) error {
 			}
 			within = map[bool]string{true: "yes", false: "NO"}[ok]
 		}
-		if strings.Contains(r.unit, "ns") && base != 0 {
+		if (r.unit == "ns/op" || r.unit == "median-ns") && base != 0 {
 			ratio = fmt.Sprintf("%.1f", got/base)
 		}
 		if _, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", r.what, budget, r.show(got), ratio, within); err != nil {
