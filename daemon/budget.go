@@ -15,6 +15,13 @@ import (
 // forgotten begins again with a full budget.
 const maxCallers = 1 << 16
 
+// pulsesPerSecond and pulseBurst bound the statuses that are signed for one
+// caller. An agent asks for one in 30 seconds on each stream.
+const (
+	pulsesPerSecond = 10
+	pulseBurst      = 128
+)
+
 // callers knows what each caller, by SPIFFE ID, may still cost.
 type callers struct {
 	limits Limits
@@ -28,6 +35,7 @@ type caller struct {
 	most   int
 	misses *rate.Limiter
 	leaves *rate.Limiter
+	pulses *rate.Limiter
 
 	mu      sync.Mutex
 	running int
@@ -52,6 +60,7 @@ func (c *callers) of(id string) *caller {
 		id: id, most: c.limits.CallerConcurrency,
 		misses: rate.NewLimiter(rate.Limit(float64(c.limits.CallerMisses)/60), c.limits.CallerMissBurst),
 		leaves: rate.NewLimiter(rate.Limit(float64(c.limits.CallerLeaves)/3600), c.limits.CallerLeaves),
+		pulses: rate.NewLimiter(pulsesPerSecond, pulseBurst),
 	}
 	c.known.Add(id, made)
 	return made
@@ -84,6 +93,14 @@ func (c *caller) miss() error {
 func (c *caller) leaf() error {
 	if !c.leaves.Allow() {
 		return overloaded("writing to the log: %s has used up its leaves for now", c.id)
+	}
+	return nil
+}
+
+// pulse takes a status from the budget.
+func (c *caller) pulse() error {
+	if !c.pulses.Allow() {
+		return overloaded("signing status: %s has asked for more than %d a second", c.id, pulsesPerSecond)
 	}
 	return nil
 }

@@ -84,7 +84,9 @@ type decider struct {
 
 // A flight is a question that is being answered, for all who ask meanwhile.
 type flight struct {
-	done     chan struct{}
+	done chan struct{}
+	// caller is who pays for it.
+	caller   *caller
 	decision *decision
 	err      error
 }
@@ -107,15 +109,21 @@ func (d *decider) decide(ctx context.Context, e *epoch, c *caller, cluster strin
 	if have, ok := d.known.Get(q); ok && time.Now().Before(have.until) {
 		return have, nil
 	}
-	f, err := d.flight(q, e, c)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-f.done:
-		return f.decision, f.err
-	case <-ctx.Done():
-		return nil, verdict.Fail(verdict.Overloaded, "verifying %s: the call ended before the verification: %w", image, ctx.Err())
+	for {
+		f, err := d.flight(q, e, c)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, verdict.Fail(verdict.Overloaded, "verifying %s: the call ended before the verification: %w", image, ctx.Err())
+		}
+		// What the one who began it has used up is not the others' matter: they
+		// ask at their own expense.
+		if f.caller == c || verdict.CodeOf(f.err) != verdict.Overloaded {
+			return f.decision, f.err
+		}
 	}
 }
 
@@ -129,7 +137,7 @@ func (d *decider) flight(q question, e *epoch, c *caller) (*flight, error) {
 	if err := c.miss(); err != nil {
 		return nil, err
 	}
-	f := &flight{done: make(chan struct{})}
+	f := &flight{done: make(chan struct{}), caller: c}
 	d.flights[q] = f
 	d.work.Go(func() {
 		defer close(f.done)

@@ -204,6 +204,52 @@ func TestOverload(t *testing.T) {
 	}
 }
 
+// TestOthersBudget: who has used up his own leaves cannot use up those of others
+// by asking first for what they want.
+func TestOthersBudget(t *testing.T) {
+	w := newWorld(t)
+	w.offer(w.head(headSpec{counter: 1}))
+	first, wanted := w.image("acme/app", "first", signerURI), w.image("acme/app", "wanted", signerURI)
+	r := w.start("limits: {verifications: 1, caller-leaves: 1}")
+	greedy, modest := r.as("node/dev/node-a"), r.as("node/dev/node-b")
+	ticketFor(t, r, greedy, first)
+	release := r.TestingSlow()
+	defer release()
+	var wg sync.WaitGroup
+	var failed error
+	wg.Go(func() { _, failed = verify(greedy, wanted) })
+	for r.TestingFlights() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	wg.Go(func() {
+		if got, err := verify(modest, wanted); err != nil || got.GetTicket() == "" {
+			t.Errorf("got %v, want a ticket at the caller's own expense", err)
+		}
+	})
+	time.Sleep(200 * time.Millisecond) // until it waits for the one that began
+	release()
+	wg.Wait()
+	wantCode[*verdict.Failure](t, failed, verdict.Overloaded)
+}
+
+// TestStatusFlood: a caller does not get more statuses than it has use for, and
+// others go on.
+func TestStatusFlood(t *testing.T) {
+	w := newWorld(t)
+	w.offer(w.head(headSpec{counter: 1}))
+	r := w.start("")
+	s := watchStatus(t, r.as("node/dev/node-a"))
+	var got error
+	for i := 0; i < 2000 && got == nil; i++ {
+		if got = s.Send(&assayv1.WatchStatusRequest{Nonce: nonce(verdict.StatusNonceSize)}); got == nil {
+			_, got = s.Recv()
+		}
+	}
+	wantCode[*verdict.Failure](t, assayv1.FromStatus(got), verdict.Overloaded)
+	other := r.as("node/dev/node-b")
+	pulse(t, watchStatus(t, other), r.issuer(other), 0)
+}
+
 // TestDrain: streams end with a code that says to go elsewhere, calls under way
 // are answered, and the address is free again.
 func TestDrain(t *testing.T) {

@@ -263,6 +263,10 @@ func (s service) PutHead(ctx context.Context, req *assayv1.PutHeadRequest) (*ass
 // WatchStatus answers nonces with signed status, and tells of a new head.
 func (s service) WatchStatus(stream assayv1.AssayService_WatchStatusServer) error {
 	ctx := stream.Context()
+	who, err := sessionOf(ctx)
+	if err != nil {
+		return err
+	}
 	requests := receive(ctx, s.d, stream.Recv)
 	var nonce []byte   // the last one
 	var counter uint64 // the caller's head
@@ -285,6 +289,9 @@ func (s service) WatchStatus(stream assayv1.AssayService_WatchStatusServer) erro
 			nonce, counter = got.message.GetNonce(), got.message.GetHeadCounter()
 			if len(nonce) != verdict.StatusNonceSize {
 				return verdict.Refuse(verdict.InputMalformed, "reading the request: nonce has %d bytes, want %d", len(nonce), verdict.StatusNonceSize)
+			}
+			if err := who.caller.pulse(); err != nil {
+				return err
 			}
 		case <-changed:
 		}
