@@ -228,6 +228,14 @@ func TestDecide(t *testing.T) {
 			denies(verdict.DenyList{Images: []verdict.Digest{image}})(w)
 			w.file("exceptions/a.json", w.exception(nil))
 		}},
+		{name: "exception against a denied repository", code: verdict.TicketDenied, change: func(w *world) {
+			denies(verdict.DenyList{Repositories: []string{repository}})(w)
+			w.file("exceptions/a.json", w.exception(nil))
+		}},
+		{name: "known image, status of the future", code: verdict.StatusStale, change: func(w *world) {
+			w.answer.Known = at.Add(-time.Hour).Unix()
+			status(func(s *verdict.Status) { s.Iat = at.Add(verdict.MaxSkew + time.Second).Unix() })(w)
+		}},
 		{name: "exception for another cluster", code: verdict.TicketMissing, change: exception(func(x *verdict.Exception) { x.Cluster = "prod" })},
 		{name: "exception for another image", code: verdict.TicketMissing, change: exception(func(x *verdict.Exception) { x.Digests = []verdict.Digest{manifest} })},
 		{name: "exception that ended", code: verdict.TicketMissing, change: exception(func(x *verdict.Exception) { x.NotAfter = at.Unix() })},
@@ -466,6 +474,53 @@ func TestAgentThatIsNone(t *testing.T) {
 }
 
 // What an agent says beside signed things can withhold and nothing more.
+// TestAgentOfAnotherUser: whoever else listens on the socket is not asked.
+func TestAgentOfAnotherUser(t *testing.T) {
+	w := newWorld(t)
+	good := w.answer
+	w.answer.Tickets = nil
+	w.write()
+	w.answer = good
+	w.agent()
+	if d := w.decide(query(), at); !d.Allowed() {
+		t.Errorf("its own agent: got %s", d.Line())
+	}
+	w.config.AgentUID++
+	if d := w.decide(query(), at); d.Allowed() || code(d) != verdict.AgentUnreachable {
+		t.Errorf("got %s, want %s", d.Line(), verdict.AgentUnreachable)
+	}
+}
+
+// TestStandingOfATPM: the entry of another build does not keep a statement alive
+// because the two share kind and configuration.
+func TestStandingOfATPM(t *testing.T) {
+	w := newWorld(t)
+	value := func(c string) string { return strings.Repeat(c, 64) }
+	w.refs.Entries[0].Kind, w.refs.Entries[0].Measurement, w.refs.Entries[0].Events = verdict.KindTPM, "", "pcr14"
+	issuer := w.daemon.issuer
+	issuer.Kind = verdict.KindTPM
+	for _, tt := range []struct {
+		name      string
+		registers map[string]string
+		measured  string
+		want      verdict.Code
+	}{
+		{"the same", map[string]string{"pcr4": value("4"), "pcr11": value("a")}, value("a"), ""},
+		{"another build", map[string]string{"pcr4": value("4"), "pcr11": value("b")}, value("a"), verdict.GuestMeasurement},
+		{"pinned by another register", map[string]string{"pcr4": value("4"), "pcr7": value("7")}, value("4"), ""},
+		{"pinned by another register, changed", map[string]string{"pcr4": value("5"), "pcr7": value("7")}, value("4"), verdict.GuestMeasurement},
+		{"nothing was measured", map[string]string{"pcr4": value("4")}, "", verdict.GuestMeasurement},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w.refs.Entries[0].Registers = tt.registers
+			issuer.Measurement = tt.measured
+			if err := gate.Standing(w.open(), issuer, true, at); verdict.CodeOf(err) != tt.want {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestAgentCodeOnlyWithholds(t *testing.T) {
 	for _, code := range []verdict.Code{"", "pass", verdict.PolicyOff, verdict.PolicyException, verdict.SigNone, verdict.DaemonUnreachable, "no.such"} {
 		w := newWorld(t)

@@ -303,7 +303,7 @@ func Standing(h verdict.CheckedHead, i verdict.Issuer, allowDevelopment bool, at
 	err := verdict.Refuse(verdict.GuestMeasurement, "head %d has no reference entry for the measurement of statement %s", h.Counter, i.Digest.Short())
 	for _, e := range h.References.Entries {
 		switch {
-		case e.Kind != i.Kind || e.Measurement != "" && e.Measurement != i.Measurement || !e.Valid(at):
+		case e.Kind != i.Kind || measured(e) == "" || measured(e) != i.Measurement || !e.Valid(at):
 		case e.Profile != verdict.Production && !allowDevelopment:
 			err = verdict.Refuse(verdict.IssuerProfile, "reference entry %.64q is of profile %.32q", e.Name, e.Profile)
 		case !slices.Contains(e.Configs, i.Statement.Config) || !slices.Contains(e.Flavours, i.Statement.Build.Crypto.Module):
@@ -314,6 +314,26 @@ func Standing(h verdict.CheckedHead, i verdict.Issuer, allowDevelopment bool, at
 	}
 	return err
 }
+
+// measured is what an appraisal by e calls the measurement: the launch measurement,
+// or of a TPM PCR 11, and where e does not pin that the lowest PCR that it pins.
+func measured(e verdict.ReferenceEntry) string {
+	if e.Kind != verdict.KindTPM {
+		return e.Measurement
+	}
+	if value, ok := e.Registers["pcr11"]; ok {
+		return value
+	}
+	for n := range maxPCRs {
+		if value, ok := e.Registers[fmt.Sprintf("pcr%d", n)]; ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// maxPCRs is how many registers of a TPM an entry can pin.
+const maxPCRs = 24
 
 // status opens the newest status. It returns it also where it is not fresh: what
 // was let through before it still counts for a while.
