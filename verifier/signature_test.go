@@ -3,15 +3,20 @@
 package verifier_test
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -683,8 +688,113 @@ func TestR31KeyWindow(t *testing.T) {
 	})
 }
 
-// TestR32TimestampBag: the token is signed by a key whose certificate is not
-// one for timestamps; the genuine one is in the bag beside it.
+// TestR32TimestampBag: the token is signed by a key whose certificate is not one
+// for timestamps, and the genuine one is in the bag beside it: first or last,
+// under the same issuer and serial number or another.
+func TestR32TimestampBag(t *testing.T) {
+	key, pub := newKey(t, "p256")
+	p := policy(t, "version: 1\nauthorities:\n"+keyYAML("k", pub)+"    require-timestamp: true\nrules:\n  - {name: all, repositories: ['**'], authorities: [k]}\n")
+	k := newKit(t)
+	genuine := k.sig.TimestampLeaf()
+	attack := func(serial *big.Int, usage x509.ExtKeyUsage) (*x509.Certificate, crypto.Signer) {
+		own, _ := newKey(t, "p256")
+		template := &x509.Certificate{SerialNumber: serial, Subject: genuine.Subject, NotBefore: genuine.NotBefore, NotAfter: genuine.NotAfter,
+			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage}}
+		der, err := x509.CreateCertificate(rand.Reader, template, &x509.Certificate{Subject: genuine.Issuer}, own.Public(), own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf, own
+	}
+	sameName, sameNameKey := attack(genuine.SerialNumber, x509.ExtKeyUsageCodeSigning)
+	sameUsage, sameUsageKey := attack(genuine.SerialNumber, x509.ExtKeyUsageTimeStamping)
+	other, otherKey := attack(big.NewInt(77), x509.ExtKeyUsageCodeSigning)
+	for _, tt := range []struct {
+		name          string
+		leaf          *x509.Certificate // nil: the genuine one
+		key           crypto.Signer
+		before, after []*x509.Certificate // in the bag, around the leaf
+		want          verdict.Code
+	}{
+		{name: "genuine"},
+		{name: "genuine, with a stranger behind it", after: []*x509.Certificate{other}},
+		{name: "another serial number, genuine first", leaf: other, key: otherKey, before: []*x509.Certificate{genuine}, want: verdict.TimeUntrusted},
+		{name: "another serial number, genuine last", leaf: other, key: otherKey, after: []*x509.Certificate{genuine}, want: verdict.TimeUntrusted},
+		{name: "the same name and number, genuine first", leaf: sameName, key: sameNameKey, before: []*x509.Certificate{genuine}, want: verdict.TimeUntrusted},
+		{name: "the same name and number, genuine last", leaf: sameName, key: sameNameKey, after: []*x509.Certificate{genuine}, want: verdict.TimeUntrusted},
+		{name: "the same usage too, genuine first", leaf: sameUsage, key: sameUsageKey, before: []*x509.Certificate{genuine}, want: verdict.TimeUntrusted},
+		{name: "the same usage too, genuine last", leaf: sameUsage, key: sameUsageKey, after: []*x509.Certificate{genuine}, want: verdict.TimeUntrusted},
+		{name: "the genuine certificate over the stranger's signature", leaf: genuine, key: otherKey, want: verdict.TimeUntrusted},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newKit(t)
+			l := k.layer(k.image, sigstoretest.Options{Key: key, At: signedAt, NoLog: true, Timestamp: true})
+			sig, err := base64.StdEncoding.DecodeString(l.Annotations["dev.cosignproject.cosign/signature"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaf, token := genuine, []byte(nil)
+			if tt.leaf == nil {
+				token, err = k.sig.Timestamp(sig, signedAt)
+			} else {
+				leaf = tt.leaf
+				token, err = sigstoretest.TimestampBy(leaf, tt.key, sig, signedAt)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var bag []byte
+			for _, c := range slices.Concat(tt.before, []*x509.Certificate{leaf}, tt.after) {
+				bag = append(bag, c.Raw...)
+			}
+			if n := bytes.Count(token, leaf.Raw); n != 1 {
+				t.Fatalf("the certificate is in the token %d times", n)
+			}
+			text, err := json.Marshal(map[string]any{"SignedRFC3161Timestamp": replaceDER(t, token, leaf.Raw, bag)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Annotations["dev.sigstore.cosign/rfc3161timestamp"] = string(text)
+			k.attachLayers(k.image, l)
+			k.want(p, tt.want)
+		})
+	}
+}
+
+// replaceDER replaces an element below constructed ones by others, and mends the
+// lengths around them.
+func replaceDER(t *testing.T, der, element, by []byte) []byte {
+	t.Helper()
+	var out []byte
+	for rest := der; len(rest) > 0; {
+		var v asn1.RawValue
+		var err error
+		if rest, err = asn1.Unmarshal(rest, &v); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case bytes.Equal(v.FullBytes, element):
+			out = append(out, by...)
+			continue
+		case v.IsCompound && bytes.Contains(v.Bytes, element):
+			v.Bytes = replaceDER(t, v.Bytes, element, by)
+		}
+		v.FullBytes = nil
+		again, err := asn1.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, again...)
+	}
+	return out
+}
+
+// TestR32TimestampOfAnother: a token of a stranger, and a genuine one over another
+// signature.
 func TestR32TimestampOfAnother(t *testing.T) {
 	k := newKit(t)
 	stranger, err := sigstoretest.New(sigstoretest.Config{At: now})

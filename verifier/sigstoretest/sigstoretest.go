@@ -567,9 +567,18 @@ func (s *Sigstore) sctList(tbs []byte, at time.Time) ([]byte, error) {
 
 // Timestamp returns a TimeStampResp over the signature.
 func (s *Sigstore) Timestamp(sig []byte, at time.Time) ([]byte, error) {
+	return TimestampBy(s.tsaLeaf, s.tsaKey, sig, at)
+}
+
+// TimestampLeaf returns the certificate that timestamps are signed with.
+func (s *Sigstore) TimestampLeaf() *x509.Certificate { return s.tsaLeaf }
+
+// TimestampBy returns a TimeStampResp by any key, which need not be the one of
+// the certificate. The certificate is in it.
+func TimestampBy(leaf *x509.Certificate, key crypto.Signer, sig []byte, at time.Time) ([]byte, error) {
 	sum := sha256.Sum256(sig)
 	ts := timestamp.Timestamp{HashAlgorithm: crypto.SHA256, HashedMessage: sum[:], Time: at, Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}, AddTSACertificate: true}
-	out, err := ts.CreateResponseWithOpts(s.tsaLeaf, s.tsaKey, crypto.SHA256)
+	out, err := ts.CreateResponseWithOpts(leaf, key, crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("making test timestamp: %w", err)
 	}
