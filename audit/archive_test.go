@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/semver"
@@ -272,6 +274,44 @@ func TestArchiveAsksForWhatIsNotThere(t *testing.T) {
 	cancel()
 	_, err = r.Leaf(ctx, 0)
 	wantCode(t, err, verdict.LogUnavailable)
+}
+
+// TestArchiveDoesNotWait: in a folder that somebody sent, a named pipe in the place
+// of a file is not waited for.
+func TestArchiveDoesNotWait(t *testing.T) {
+	dir, boot, origin := stopped(t, 3)
+	r := reader(t, dir, origin)
+	a, err := audit.OpenArchive(audit.ArchiveConfig{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := verdict.SHA256([]byte("a pipe"))
+	folder := filepath.Join(dir, boot, "objects", name.Hex()[:2])
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	checkpoint := filepath.Join(dir, boot, "checkpoint")
+	if err := os.Remove(checkpoint); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(folder, name.Hex()), checkpoint} {
+		if err := syscall.Mkfifo(path, 0o640); err != nil {
+			t.Skipf("named pipes: %v", err)
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, err := r.Object(t.Context(), name)
+		wantCode(t, err, verdict.LogUnavailable)
+		_, err = a.Boot(t.Context(), boot)
+		wantCode(t, err, verdict.LogUnavailable)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the reader waits for the writer of a named pipe")
+	}
 }
 
 // TestBootWithoutLeafZero: a boot that ended before its statement was written

@@ -84,11 +84,20 @@ func writeFile(path string, data []byte) error {
 	return syncDir(dir)
 }
 
-// readFile reads at most limit bytes, and refuses a longer file.
+// readFile reads at most limit bytes of a regular file, and refuses a longer one.
+// The folder may be a copy that somebody sent: opening a named pipe would wait for
+// its writer for ever, and a device has no end.
 func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("reading %s: not a regular file", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err := errors.Join(err, f.Close()); err != nil {
