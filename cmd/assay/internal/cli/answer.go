@@ -84,7 +84,8 @@ func (a *answer) fromError(err error) {
 	r := verdict.ReasonOf(err)
 	a.Code, a.Reasons = r.Code, append([]verdict.Reason{r}, a.Reasons...)
 	a.Result = resultUndecided
-	if _, ok := errors.AsType[*verdict.Refusal](err); ok {
+	// A failure may have a refusal as its cause: nothing was decided then.
+	if verdict.Refused(err) {
 		a.Result = resultFail
 	}
 	if i, ok := r.Code.Info(); ok && a.Hint == "" {

@@ -240,6 +240,10 @@ func TestBadRegistry(t *testing.T) {
 		{"hangs", hang, 3, verdict.RegistryTimeout},
 		{"hangs at the signatures", only("/referrers/", hang), 3, verdict.RegistryTimeout},
 		{"500 at the signatures", only("/referrers/", status(http.StatusInternalServerError)), 3, verdict.RegistryUnreachable},
+		{"no list of signatures", only("/referrers/", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+			_, _ = w.Write([]byte(`{"schemaVersion":2,"manifests":7}`)) // the client sees it or not
+		}), 3, verdict.RegistryUnreachable},
 		{"other bytes", only("/manifests/sha256:", func(w http.ResponseWriter, r *http.Request) {
 			r.URL.Path = "/v2/app/manifests/" + string(y.unsigned)
 			good.ServeHTTP(w, r)
