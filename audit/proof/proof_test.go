@@ -553,6 +553,10 @@ func TestCheckFile(t *testing.T) {
 			f.object = []byte("evidence")
 			f.leaf.Kind, f.leaf.Result, f.leaf.Object = verdict.LeafStatement, verdict.ResultNone, sha256.Sum256(f.object)
 		}, ""},
+		{"a statement leaf with other evidence", func(_ *testing.T, f *fixture) {
+			f.object = []byte("other evidence")
+			f.leaf.Kind, f.leaf.Result, f.leaf.Object = verdict.LeafStatement, verdict.ResultNone, sha256.Sum256([]byte("evidence"))
+		}, verdict.LogMismatch},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
