@@ -405,6 +405,42 @@ func TestR07StatementParser(t *testing.T) {
 	}
 }
 
+// TestStatementForm: what is signed rightly and is no statement, or one without
+// end, signs nothing.
+func TestStatementForm(t *testing.T) {
+	statement := func(subjects int, predicate string) func(*sigstoretest.Options, verdict.Digest) {
+		return func(o *sigstoretest.Options, d verdict.Digest) {
+			one := `{"digest":{"sha256":"` + d.Hex() + `"}}`
+			o.OnPayload = func([]byte) []byte {
+				return []byte(`{"_type":"https://in-toto.io/Statement/v1",` + predicate + `"predicate":{},"subject":[` + strings.Repeat(one+",", subjects-1) + one + `]}`)
+			}
+		}
+	}
+	named := `"predicateType":"` + verifier.PredicateSign + `",`
+	for _, tt := range []struct {
+		name   string
+		change func(*sigstoretest.Options, verdict.Digest)
+		want   verdict.Code
+	}{
+		{"good", statement(1, named), ""},
+		{"as many subjects as may be", statement(1024, named), ""},
+		{"one subject more", statement(1025, named), verdict.InputMalformed},
+		{"no predicate type", statement(1, ""), verdict.InputMalformed},
+		{"an empty predicate type", statement(1, `"predicateType":"",`), verdict.InputMalformed},
+		{"another payload type", func(o *sigstoretest.Options, _ verdict.Digest) {
+			o.OnBundle = func(b *protobundle.Bundle) { b.GetDsseEnvelope().PayloadType = "application/json" }
+		}, verdict.StatementType},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := newKit(t)
+			o := good()
+			tt.change(&o, k.image.Digest)
+			k.attachBundle(k.image, k.bundle(k.image, o), "")
+			k.want(oneOff(t, keyless()), tt.want)
+		})
+	}
+}
+
 func TestR11AnotherPredicate(t *testing.T) {
 	k := newKit(t)
 	one := keyless()
