@@ -158,6 +158,18 @@ func TestRefuseTPM(t *testing.T) {
 		{"AK that may leave", func(p *attesttest.TPM, _ *attest.Input) { p.AK.ObjectAttributes.FixedTPM = false }, verdict.TPMAK},
 		{"AK that decrypts", func(p *attesttest.TPM, _ *attest.Input) { p.AK.ObjectAttributes.Decrypt = true }, verdict.TPMAK},
 		{"EK that signs", func(p *attesttest.TPM, _ *attest.Input) { p.EK.ObjectAttributes.SignEncrypt = true }, verdict.TPMAK},
+		{"EK with a short symmetric key", changedEK(t, func(e *tpm2.TPMSRSAParms) {
+			e.Symmetric.KeyBits = tpm2.NewTPMUSymKeyBits(tpm2.TPMAlgAES, tpm2.TPMKeyBits(64))
+		}), verdict.TPMAK},
+		{"EK with another symmetric mode", changedEK(t, func(e *tpm2.TPMSRSAParms) {
+			e.Symmetric.Mode = tpm2.NewTPMUSymMode(tpm2.TPMAlgAES, tpm2.TPMAlgCBC)
+		}), verdict.TPMAK},
+		{"EK without symmetric algorithm", changedEK(t, func(e *tpm2.TPMSRSAParms) {
+			e.Symmetric = tpm2.TPMTSymDefObject{Algorithm: tpm2.TPMAlgNull}
+		}), verdict.TPMAK},
+		{"EK with a scheme", changedEK(t, func(e *tpm2.TPMSRSAParms) {
+			e.Scheme = tpm2.TPMTRSAScheme{Scheme: tpm2.TPMAlgRSAES, Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgRSAES, &tpm2.TPMSEncSchemeRSAES{})}
+		}), verdict.TPMAK},
 		{"EK of another authority", func(p *attesttest.TPM, _ *attest.Input) { p.CAKey = 4 }, verdict.EndorsementUntrusted},
 		{"no authority for EKs", func(_ *attesttest.TPM, in *attest.Input) {
 			in.Trust.EKCAs, in.Trust.AKCAs = nil, in.Trust.EKCAs
@@ -181,6 +193,20 @@ func TestRefuseTPM(t *testing.T) {
 			test.change(p, &in)
 			checkRefused(t, p.Bytes(t), in, test.code)
 		})
+	}
+}
+
+// changedEK changes the parameters of the endorsement key: whoever chooses them
+// chooses how the challenge is sealed.
+func changedEK(t *testing.T, change func(*tpm2.TPMSRSAParms)) func(*attesttest.TPM, *attest.Input) {
+	return func(p *attesttest.TPM, _ *attest.Input) {
+		parameters, err := p.EK.Parameters.RSADetail()
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := *parameters
+		change(&changed)
+		p.EK.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &changed)
 	}
 }
 
