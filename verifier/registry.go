@@ -91,13 +91,14 @@ type RegistryConfig struct {
 // A Registry is a [Source] that reads from OCI registries (OCI
 // distribution-spec). It may be used concurrently.
 //
-// Hosts that the caller named (the image's, its mirrors) may have any address.
+// Hosts that the caller named (the image's, its mirrors) may have any address that
+// is not link-local.
 // A host that an answer named (by a redirect or a token realm) must have a
 // public one, checked when it is dialled, and never sees credentials unless
 // the configuration lists it.
 type Registry struct {
 	cfg RegistryConfig
-	// named dials anywhere, guarded only public addresses.
+	// named dials anywhere but to link-local addresses, guarded only public ones.
 	named, guarded *http.Client
 
 	mu     sync.Mutex
@@ -133,7 +134,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		cfg.UserAgent = "assay"
 	}
 	r := &Registry{cfg: cfg, tokens: make(map[string]string)}
-	r.named = r.client(nil)
+	r.named = r.client(notLinkLocal)
 	r.guarded = r.client(publicAddress)
 	return r, nil
 }
@@ -184,6 +185,20 @@ func publicAddress(_, address string, _ syscall.RawConn) error {
 		if p.Contains(a) {
 			return errAddress
 		}
+	}
+	return nil
+}
+
+// notLinkLocal refuses addresses that no registry has and that cloud hosts answer
+// their guests on, also where the image's own name leads there: of a daemon, any
+// node can ask about any name.
+func notLinkLocal(_, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return errAddress
+	}
+	if a := ap.Addr().Unmap(); a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
+		return errAddress
 	}
 	return nil
 }

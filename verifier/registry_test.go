@@ -724,6 +724,15 @@ func TestR50PrivateAddresses(t *testing.T) {
 	}
 }
 
+// TestR50LinkLocal: the name of an image does not lead to the metadata service.
+func TestR50LinkLocal(t *testing.T) {
+	for _, host := range []string{"169.254.169.254", "169.254.169.254:80", "[fe80::1]", "[::ffff:169.254.169.254]", "0.0.0.0:1"} {
+		w := newWorld(t, true)
+		w.image.Repository = host + "/acme/app"
+		w.want(verifier.RegistryConfig{PlainHTTP: []string{"169.254.169.254:80"}}, verdict.RegistryNotAllowed)
+	}
+}
+
 func TestR51FailureIsNoAnswer(t *testing.T) {
 	w := newWorld(t, true)
 	w.attachLayers(w.image, w.layer(w.image, good()))
