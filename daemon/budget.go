@@ -105,30 +105,45 @@ func (c *caller) pulse() error {
 	return nil
 }
 
-// turns lets one caller after the other use what there is one of: the TPM for
-// credential activation. A caller waits for one turn at a time.
-type turns struct {
-	slot chan struct{} // of capacity 1
-
+// oneEach lets each caller do something once at a time.
+type oneEach struct {
 	mu      sync.Mutex
 	callers map[string]bool
 }
 
-func newTurns() *turns { return &turns{slot: make(chan struct{}, 1), callers: map[string]bool{}} }
+// enter returns false where the caller is at it already. It is ended by the
+// returned function.
+func (o *oneEach) enter(caller string) (leave func(), ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.callers[caller] {
+		return nil, false
+	}
+	if o.callers == nil {
+		o.callers = map[string]bool{}
+	}
+	o.callers[caller] = true
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.callers, caller)
+	}, true
+}
+
+// turns lets one caller after the other use what there is one of: the TPM for
+// credential activation. A caller waits for one turn at a time.
+type turns struct {
+	slot    chan struct{} // of capacity 1
+	waiting oneEach
+}
+
+func newTurns() *turns { return &turns{slot: make(chan struct{}, 1)} }
 
 // take waits for a turn. It is ended by the returned function.
 func (t *turns) take(ctx context.Context, caller string) (end func(), err error) {
-	t.mu.Lock()
-	if t.callers[caller] {
-		t.mu.Unlock()
+	leave, ok := t.waiting.enter(caller)
+	if !ok {
 		return nil, overloaded("waiting for the TEE: %s does so already", caller)
-	}
-	t.callers[caller] = true
-	t.mu.Unlock()
-	leave := func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(t.callers, caller)
 	}
 	select {
 	case t.slot <- struct{}{}:

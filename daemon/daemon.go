@@ -31,6 +31,9 @@ import (
 
 // Limits of the transport that no configuration changes.
 const (
+	// maxRequest bounds a message of a caller: the largest is that of an
+	// exception. gRPC reads a message before anybody can refuse its sender.
+	maxRequest = maxException + messageSlack
 	// messageSlack is what a message may have beside its one large field.
 	messageSlack = 64 << 10
 	// maxStreams is how many calls one connection may have.
@@ -99,6 +102,7 @@ type Daemon struct {
 	base         context.Context
 	archiveSlots chan struct{}
 	activations  *turns
+	heads        oneEach
 
 	// unready is the code that readiness was last withheld for, judged that
 	// there was a last time. The start owns them, and then keep.
@@ -367,7 +371,7 @@ func (d *Daemon) openServer(ctx context.Context) error {
 	d.server = grpc.NewServer(
 		grpc.Creds(peerCredentials{credentials.NewTLS(spiffe.ServerTLS(d.source, roles)), roles}),
 		grpc.ChainUnaryInterceptor(d.unary), grpc.ChainStreamInterceptor(d.stream),
-		grpc.MaxRecvMsgSize(int(d.config.Limits.HeadSet)+messageSlack), grpc.MaxSendMsgSize(verdict.MaxHeadSet+audit.MaxObject+messageSlack),
+		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxSendMsgSize(verdict.MaxHeadSet+audit.MaxObject+messageSlack),
 		grpc.MaxConcurrentStreams(maxStreams), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/assayd/assay/daemon"
 	"github.com/assayd/assay/verdict"
 	assayv1 "github.com/assayd/assay/verdict/assay/v1"
@@ -20,7 +23,7 @@ import (
 func put(c assayv1.AssayServiceClient, set []byte) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	got, err := c.PutHead(ctx, &assayv1.PutHeadRequest{HeadSet: set})
+	got, err := assayv1.SendHead(ctx, c, set)
 	return got.GetHeadCounter(), assayv1.FromStatus(err)
 }
 
@@ -320,4 +323,52 @@ func TestClock(t *testing.T) {
 	}
 	wantCode[*verdict.Failure](t, daemon.CheckClock(h, now.Add(-time.Hour)), verdict.ClockBehind)
 	wantCode[*verdict.Failure](t, daemon.CheckClock(verdict.CheckedHead{}, time.Unix(0, 0)), verdict.ClockBehind)
+}
+
+// TestPutHeadBounds: a head set comes in pieces that are bounded each and in all,
+// one set of a caller at a time, so that no caller makes the daemon hold much.
+func TestPutHeadBounds(t *testing.T) {
+	w := newWorld(t)
+	set := w.head(headSpec{counter: 1})
+	w.offer(set)
+	r := w.start("\nlimits:\n  head-set: 64KiB\n")
+	c := r.as("ci/dev/anybody")
+	open := func(chunks ...[]byte) assayv1.AssayService_PutHeadClient {
+		stream, err := c.PutHead(t.Context())
+		must(t, err)
+		for _, chunk := range chunks {
+			must(t, stream.Send(&assayv1.PutHeadRequest{Chunk: chunk}))
+		}
+		return stream
+	}
+	answer := func(s assayv1.AssayService_PutHeadClient) error {
+		_, err := s.CloseAndRecv()
+		return assayv1.FromStatus(err)
+	}
+	half := make([]byte, 40<<10)
+	for name, chunks := range map[string][][]byte{
+		"an empty piece":    {{}},
+		"too large a piece": {make([]byte, assayv1.HeadChunk+1)},
+		"too much in all":   {half, half},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantCode[*verdict.Refusal](t, answer(open(chunks...)), verdict.HeadMalformed)
+		})
+	}
+	// The second may come first: then it is malformed, and both begin again.
+	first := open(half)
+	err := answer(open())
+	for end := time.Now().Add(10 * time.Second); verdict.CodeOf(err) != verdict.Overloaded && time.Now().Before(end); err = answer(open()) {
+		answer(first) //nolint:errcheck // whichever it is
+		first = open(half)
+	}
+	wantCode[*verdict.Failure](t, err, verdict.Overloaded)
+	wantCode[*verdict.Refusal](t, answer(first), verdict.HeadMalformed) // half a set is none
+	if _, err := put(c, set); err != nil {
+		t.Errorf("got %v after those, want the whole set taken", err)
+	}
+	_, err = c.Verify(t.Context(), &assayv1.VerifyRequest{Repository: "registry.example/app", Digest: string(make([]byte, 1<<20))})
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("got %v for a request of 1 MiB, want it unread", err)
+	}
 }

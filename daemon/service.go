@@ -251,13 +251,51 @@ func (s service) GetHead(_ context.Context, req *assayv1.GetHeadRequest) (*assay
 	return &assayv1.GetHeadResponse{HeadCounter: e.head.Counter, HeadSet: e.news(req.GetHeadCounter())}, nil
 }
 
-// PutHead takes what owners signed out of a head set.
-func (s service) PutHead(ctx context.Context, req *assayv1.PutHeadRequest) (*assayv1.PutHeadResponse, error) {
-	counter, err := s.d.putHead(ctx, req.GetHeadSet())
+// PutHead takes what owners signed out of a head set. A caller sends one at a
+// time, and has no longer for it than for any call.
+func (s service) PutHead(stream assayv1.AssayService_PutHeadServer) error {
+	ctx, cancel := context.WithTimeout(stream.Context(), s.d.config.Limits.CallTimeout)
+	defer cancel()
+	who, err := sessionOf(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &assayv1.PutHeadResponse{HeadCounter: counter}, nil
+	leave, ok := s.d.heads.enter(who.peer.ID)
+	if !ok {
+		return overloaded("taking a head set: %s is sending one already", who.peer.ID)
+	}
+	defer leave()
+	set, err := s.readHead(ctx, stream)
+	if err != nil {
+		return err
+	}
+	counter, err := s.d.putHead(ctx, set)
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(&assayv1.PutHeadResponse{HeadCounter: counter})
+}
+
+// readHead reads the pieces of a head set to the end.
+func (s service) readHead(ctx context.Context, stream assayv1.AssayService_PutHeadServer) ([]byte, error) {
+	requests := receive(ctx, s.d, stream.Recv)
+	r := assayv1.HeadReader{Limit: int(s.d.config.Limits.HeadSet)}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, verdict.Fail(verdict.InputLimit, "reading head set: %w", context.Cause(ctx))
+		case got := <-requests:
+			if errors.Is(got.err, io.EOF) {
+				return r.Bytes(), nil
+			}
+			if got.err != nil {
+				return nil, got.err
+			}
+			if err := r.Add(got.message); err != nil {
+				return nil, err
+			}
+		}
+	}
 }
 
 // WatchStatus answers nonces with signed status, and tells of a new head.

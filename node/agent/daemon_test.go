@@ -288,16 +288,29 @@ func (f *fake) GetHead(context.Context, *assayv1.GetHeadRequest) (*assayv1.GetHe
 	return &assayv1.GetHeadResponse{HeadCounter: f.head.Counter, HeadSet: f.set}, nil
 }
 
-func (f *fake) PutHead(_ context.Context, q *assayv1.PutHeadRequest) (*assayv1.PutHeadResponse, error) {
+func (f *fake) PutHead(stream assayv1.AssayService_PutHeadServer) error {
 	f.with(func(f *fake) { f.puts++ })
-	set, err := verdict.ParseHeadSet(q.GetHeadSet())
+	r := assayv1.HeadReader{Limit: verdict.MaxHeadSet}
+	for {
+		q, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = r.Add(q)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	set, err := verdict.ParseHeadSet(r.Bytes())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := f.load(set, verdict.Owners{}); err != nil {
-		return nil, err
+		return err
 	}
-	return &assayv1.PutHeadResponse{HeadCounter: f.statement.Head.Counter}, nil
+	return stream.SendAndClose(&assayv1.PutHeadResponse{HeadCounter: f.statement.Head.Counter})
 }
 
 func (f *fake) WatchStatus(stream assayv1.AssayService_WatchStatusServer) error {

@@ -196,7 +196,7 @@ func PutHead(ctx context.Context, daemon *Conn, head verdict.CheckedHead) error 
 	if err != nil {
 		return err
 	}
-	if _, err := daemon.PutHead(ctx, &assayv1.PutHeadRequest{HeadSet: set}); err != nil {
+	if _, err := assayv1.SendHead(ctx, daemon, set); err != nil {
 		return daemon.Err(err)
 	}
 	return nil

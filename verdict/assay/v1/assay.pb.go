@@ -979,10 +979,12 @@ func (x *GetHeadResponse) GetHeadSet() []byte {
 	return nil
 }
 
+// A head set is the one large thing that callers send. It comes in pieces, so
+// that no other message need be allowed to be large.
 type PutHeadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 16 MiB.
-	HeadSet       []byte `protobuf:"bytes,1,opt,name=head_set,json=headSet,proto3" json:"head_set,omitempty"`
+	// Next bytes of the encoded head set: at most 64 KiB, and 16 MiB in all.
+	Chunk         []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1017,9 +1019,9 @@ func (*PutHeadRequest) Descriptor() ([]byte, []int) {
 	return file_assay_v1_assay_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *PutHeadRequest) GetHeadSet() []byte {
+func (x *PutHeadRequest) GetChunk() []byte {
 	if x != nil {
-		return x.HeadSet
+		return x.Chunk
 	}
 	return nil
 }
@@ -1549,9 +1551,9 @@ const file_assay_v1_assay_proto_rawDesc = "" +
 	"\fhead_counter\x18\x01 \x01(\x04R\vheadCounter\"O\n" +
 	"\x0fGetHeadResponse\x12!\n" +
 	"\fhead_counter\x18\x01 \x01(\x04R\vheadCounter\x12\x19\n" +
-	"\bhead_set\x18\x02 \x01(\fR\aheadSet\"+\n" +
-	"\x0ePutHeadRequest\x12\x19\n" +
-	"\bhead_set\x18\x01 \x01(\fR\aheadSet\"4\n" +
+	"\bhead_set\x18\x02 \x01(\fR\aheadSet\"&\n" +
+	"\x0ePutHeadRequest\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"4\n" +
 	"\x0fPutHeadResponse\x12!\n" +
 	"\fhead_counter\x18\x01 \x01(\x04R\vheadCounter\"M\n" +
 	"\x12WatchStatusRequest\x12\x14\n" +
@@ -1583,15 +1585,15 @@ const file_assay_v1_assay_proto_rawDesc = "" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_REFUSAL\x10\x01\x12\x10\n" +
 	"\fKIND_FAILURE\x10\x02\x12\r\n" +
-	"\tKIND_NOTE\x10\x032\xc8\x06\n" +
+	"\tKIND_NOTE\x10\x032\xca\x06\n" +
 	"\fAssayService\x12;\n" +
 	"\x06Verify\x12\x17.assay.v1.VerifyRequest\x1a\x18.assay.v1.VerifyResponse\x12N\n" +
 	"\vVerifyBatch\x12\x1c.assay.v1.VerifyBatchRequest\x1a\x1d.assay.v1.VerifyBatchResponse(\x010\x01\x12>\n" +
 	"\aExplain\x12\x18.assay.v1.ExplainRequest\x1a\x19.assay.v1.ExplainResponse\x12M\n" +
 	"\fGetStatement\x12\x1d.assay.v1.GetStatementRequest\x1a\x1e.assay.v1.GetStatementResponse\x12_\n" +
 	"\x12ActivateCredential\x12#.assay.v1.ActivateCredentialRequest\x1a$.assay.v1.ActivateCredentialResponse\x12>\n" +
-	"\aGetHead\x12\x18.assay.v1.GetHeadRequest\x1a\x19.assay.v1.GetHeadResponse\x12>\n" +
-	"\aPutHead\x12\x18.assay.v1.PutHeadRequest\x1a\x19.assay.v1.PutHeadResponse\x12N\n" +
+	"\aGetHead\x12\x18.assay.v1.GetHeadRequest\x1a\x19.assay.v1.GetHeadResponse\x12@\n" +
+	"\aPutHead\x12\x18.assay.v1.PutHeadRequest\x1a\x19.assay.v1.PutHeadResponse(\x01\x12N\n" +
 	"\vWatchStatus\x12\x1c.assay.v1.WatchStatusRequest\x1a\x1d.assay.v1.WatchStatusResponse(\x010\x01\x12V\n" +
 	"\x0fReportException\x12 .assay.v1.ReportExceptionRequest\x1a!.assay.v1.ReportExceptionResponse\x12P\n" +
 	"\rGetCheckpoint\x12\x1e.assay.v1.GetCheckpointRequest\x1a\x1f.assay.v1.GetCheckpointResponse\x12A\n" +

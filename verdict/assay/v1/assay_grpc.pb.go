@@ -58,8 +58,9 @@ type AssayServiceClient interface {
 	ActivateCredential(ctx context.Context, in *ActivateCredentialRequest, opts ...grpc.CallOption) (*ActivateCredentialResponse, error)
 	// GetHead returns the newest head that the daemon has.
 	GetHead(ctx context.Context, in *GetHeadRequest, opts ...grpc.CallOption) (*GetHeadResponse, error)
-	// PutHead offers a head set. It takes effect only as far as owners signed it.
-	PutHead(ctx context.Context, in *PutHeadRequest, opts ...grpc.CallOption) (*PutHeadResponse, error)
+	// PutHead offers a head set, in pieces. It takes effect only as far as owners
+	// signed it.
+	PutHead(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutHeadRequest, PutHeadResponse], error)
 	// WatchStatus answers each nonce with a signed status.
 	WatchStatus(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchStatusRequest, WatchStatusResponse], error)
 	// ReportException tells that the calling node let an image through by an
@@ -143,19 +144,22 @@ func (c *assayServiceClient) GetHead(ctx context.Context, in *GetHeadRequest, op
 	return out, nil
 }
 
-func (c *assayServiceClient) PutHead(ctx context.Context, in *PutHeadRequest, opts ...grpc.CallOption) (*PutHeadResponse, error) {
+func (c *assayServiceClient) PutHead(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutHeadRequest, PutHeadResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(PutHeadResponse)
-	err := c.cc.Invoke(ctx, AssayService_PutHead_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AssayService_ServiceDesc.Streams[1], AssayService_PutHead_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[PutHeadRequest, PutHeadResponse]{ClientStream: stream}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AssayService_PutHeadClient = grpc.ClientStreamingClient[PutHeadRequest, PutHeadResponse]
 
 func (c *assayServiceClient) WatchStatus(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchStatusRequest, WatchStatusResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AssayService_ServiceDesc.Streams[1], AssayService_WatchStatus_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AssayService_ServiceDesc.Streams[2], AssayService_WatchStatus_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -220,8 +224,9 @@ type AssayServiceServer interface {
 	ActivateCredential(context.Context, *ActivateCredentialRequest) (*ActivateCredentialResponse, error)
 	// GetHead returns the newest head that the daemon has.
 	GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error)
-	// PutHead offers a head set. It takes effect only as far as owners signed it.
-	PutHead(context.Context, *PutHeadRequest) (*PutHeadResponse, error)
+	// PutHead offers a head set, in pieces. It takes effect only as far as owners
+	// signed it.
+	PutHead(grpc.ClientStreamingServer[PutHeadRequest, PutHeadResponse]) error
 	// WatchStatus answers each nonce with a signed status.
 	WatchStatus(grpc.BidiStreamingServer[WatchStatusRequest, WatchStatusResponse]) error
 	// ReportException tells that the calling node let an image through by an
@@ -260,8 +265,8 @@ func (UnimplementedAssayServiceServer) ActivateCredential(context.Context, *Acti
 func (UnimplementedAssayServiceServer) GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHead not implemented")
 }
-func (UnimplementedAssayServiceServer) PutHead(context.Context, *PutHeadRequest) (*PutHeadResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method PutHead not implemented")
+func (UnimplementedAssayServiceServer) PutHead(grpc.ClientStreamingServer[PutHeadRequest, PutHeadResponse]) error {
+	return status.Error(codes.Unimplemented, "method PutHead not implemented")
 }
 func (UnimplementedAssayServiceServer) WatchStatus(grpc.BidiStreamingServer[WatchStatusRequest, WatchStatusResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchStatus not implemented")
@@ -393,23 +398,12 @@ func _AssayService_GetHead_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AssayService_PutHead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(PutHeadRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(AssayServiceServer).PutHead(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: AssayService_PutHead_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AssayServiceServer).PutHead(ctx, req.(*PutHeadRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+func _AssayService_PutHead_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AssayServiceServer).PutHead(&grpc.GenericServerStream[PutHeadRequest, PutHeadResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AssayService_PutHeadServer = grpc.ClientStreamingServer[PutHeadRequest, PutHeadResponse]
 
 func _AssayService_WatchStatus_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(AssayServiceServer).WatchStatus(&grpc.GenericServerStream[WatchStatusRequest, WatchStatusResponse]{ServerStream: stream})
@@ -500,10 +494,6 @@ var AssayService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AssayService_GetHead_Handler,
 		},
 		{
-			MethodName: "PutHead",
-			Handler:    _AssayService_PutHead_Handler,
-		},
-		{
 			MethodName: "ReportException",
 			Handler:    _AssayService_ReportException_Handler,
 		},
@@ -521,6 +511,11 @@ var AssayService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "VerifyBatch",
 			Handler:       _AssayService_VerifyBatch_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "PutHead",
+			Handler:       _AssayService_PutHead_Handler,
 			ClientStreams: true,
 		},
 		{

@@ -352,7 +352,7 @@ func (a *app) headPutCommand() *cobra.Command {
 			if err != nil {
 				return nil, firstOf(err, l.close())
 			}
-			resp, err := l.conn.PutHead(ctx, &assayv1.PutHeadRequest{HeadSet: data})
+			resp, err := assayv1.SendHead(ctx, l.conn, data)
 			if err != nil {
 				return nil, firstOf(l.conn.Err(err), l.close())
 			}
