@@ -110,10 +110,10 @@ func (a *answer) status() int {
 // an answer is about the image of that answer.
 func (a *app) finish(err error) int {
 	ans := a.answer
-	if ans == nil {
-		if err == nil { // help, which cobra has printed
-			return exitAllowed
-		}
+	switch {
+	case ans == nil && err == nil:
+		ans = done(map[string]string{"help": a.help.String()}, "%s", a.help.String())
+	case ans == nil:
 		ans = &answer{}
 	}
 	if err != nil {

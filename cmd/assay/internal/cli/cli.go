@@ -10,6 +10,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,8 +47,10 @@ const (
 type app struct {
 	env    Env
 	output string
-	// answer is what the command returned, nil where cobra printed help.
+	// answer is what the command returned, nil where help was asked for.
 	answer *answer
+	// help is what cobra prints: nothing else than help.
+	help bytes.Buffer
 	// warnings are for people, before the result.
 	warnings []string
 }
@@ -79,7 +82,7 @@ func (a *app) execute(ctx context.Context, args []string) (err error) {
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.env.Stdin)
-	root.SetOut(a.env.Stdout)
+	root.SetOut(&a.help)
 	root.SetErr(a.env.Stderr)
 	return root.ExecuteContext(ctx)
 }

@@ -146,6 +146,9 @@ func (a *app) headRenewCommand() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
+			if end := now.Add(life); h.Until.After(end) {
+				a.warn("this renewal, to %s, moves nothing: the head itself ends later", utc(end))
+			}
 			return done(describeHead(h, now), "head %d ends %s\n", h.Counter, utc(h.Until)), nil
 		})
 	c.Flags().StringVar(&key, "key", "", "the renewal key, PEM `FILE`")

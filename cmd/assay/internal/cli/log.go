@@ -55,7 +55,7 @@ func (a *app) logGetCommand() *cobra.Command {
 			}
 			found, err := a.findLeaf(ctx, args, &f)
 			if err != nil {
-				return nil, err
+				return notFound(err), err
 			}
 			if f.out != "" {
 				if err := file.Write(f.out, found.Object, file.Public); err != nil {
@@ -76,7 +76,7 @@ func (a *app) logProveCommand() *cobra.Command {
 		func(ctx context.Context, args []string) (*answer, error) {
 			found, err := a.findLeaf(ctx, args, &f)
 			if err != nil {
-				return nil, err
+				return notFound(err), err
 			}
 			if f.out != "" {
 				if err := file.Write(f.out, found.file, file.Public); err != nil {
@@ -88,6 +88,14 @@ func (a *app) logProveCommand() *cobra.Command {
 		})
 	f.register(c)
 	return c
+}
+
+// notFound is the answer to go with err. The hint of its code is about signing.
+func notFound(err error) *answer {
+	if verdict.CodeOf(err) != verdict.LogMissing {
+		return nil
+	}
+	return &answer{Hint: "see which shards and how many leaves there are: assay log get DIR"}
 }
 
 // between is for commands with least to most arguments.

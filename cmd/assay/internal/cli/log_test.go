@@ -124,7 +124,7 @@ func TestLog(t *testing.T) {
 		{name: "prove from a file", args: []string{"log", "prove", proofFile, "--statement", string(second.statement)}, stdout: []string{"proven: leaf 1"}},
 		{name: "prove from a file with another leaf", args: []string{"log", "prove", damaged}, status: 1, code: verdict.LogProof},
 		{name: "several shards and none named", args: []string{"log", "prove", logDir, "1"}, status: 2, stderr: []string{"2 shards, and none is named"}},
-		{name: "index beyond the end", args: []string{"log", "prove", logDir, "9", "--boot", first.boot}, status: 1, code: verdict.LogMissing},
+		{name: "index beyond the end", args: []string{"log", "prove", logDir, "9", "--boot", first.boot}, status: 1, code: verdict.LogMissing, stderr: []string{"hint: see which shards"}},
 		{name: "unknown core", args: []string{"log", "get", logDir, "--core", aDigest}, status: 1, code: verdict.LogMissing},
 		{name: "unknown origin", args: []string{"log", "get", logDir, "0", "--origin", "nobody.example/x"}, status: 1, code: verdict.LogMissing},
 		{name: "ticket of another log", args: []string{"log", "prove", logDir, "--ticket", lost}, status: 1, code: verdict.LogMissing},

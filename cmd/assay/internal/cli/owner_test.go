@@ -187,6 +187,7 @@ func TestHeadCommands(t *testing.T) {
 			write(t, filepath.Join(dir, "owners", "head.json"), head[:len(head)/2])
 		}, args: show, status: 1, code: verdict.HeadMalformed},
 		{name: "renew", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owners/renewal.key"}, stdout: []string{"head 1 ends "}},
+		{name: "renew to an end before the head's", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owners/renewal.key", "--valid", "1m"}, stderr: []string{"moves nothing: the head itself ends later"}},
 		{name: "renew by an owner's key", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owner-a.key"}, status: 1, code: verdict.HeadSignature},
 		{name: "renew for too long", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owners/renewal.key", "--valid", "200h"}, status: 2},
 		{name: "deny", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest}, stdout: []string{"1 entries denied", "1 deny documents"}},

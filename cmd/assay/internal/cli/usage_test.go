@@ -101,9 +101,14 @@ func TestUsage(t *testing.T) {
 		t.Errorf("--output xml: %s", o)
 	}
 	// JSON is recognised also where flags cannot be parsed.
-	for _, args := range [][]string{{"--output=json"}, {"-o", "json", "x"}, {"verify", "--nonsense", "--output", "json"}, {"-ojson", "verify"}, {"verify", "--output", "json", "--key"}} {
+	for _, args := range [][]string{{"--output=json"}, {"-o", "json", "x"}, {"verify", "--nonsense", "--output", "json"}, {"-ojson", "verify"}, {"verify", "--output", "json", "--key"}, {"verify", "--key", "--output", "json"}, {"help", "nothing", "-o", "json"}} {
 		if d := parseDocument(t, assay(t, args...)); d.Result != "misuse" {
 			t.Errorf("%q: got %s, want misuse", args, d.Result)
+		}
+	}
+	for _, args := range [][]string{{"--help", "--output", "json"}, {"verify", "-o", "json", "--help"}, {"help", "verify", "--output=json"}} {
+		if d := parseDocument(t, assay(t, args...)); d.Result != "pass" || !strings.Contains(string(d.Value), "usage: assay") {
+			t.Errorf("%q: got %s with %s, want help", args, d.Result, d.Value)
 		}
 	}
 }
@@ -201,6 +206,7 @@ func TestBadFiles(t *testing.T) {
 			}{
 				{"missing", func(string) {}},
 				{"empty", func(p string) { write(t, p, nil) }},
+				{"truncated", func(p string) { write(t, p, []byte(`{"v":1,"head":{"payloadType":"application/`)) }},
 				{"binary", func(p string) { write(t, p, bytes.Repeat([]byte{0, 0xff, '{', '"'}, 1000)) }},
 				{"huge", func(p string) { huge(t, p) }},
 				{"unreadable", func(p string) {

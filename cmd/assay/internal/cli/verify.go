@@ -296,7 +296,8 @@ func (a *app) explainHint(ans *answer, f *verifyFlags, explain bool) {
 	if explain || ans.Result == resultPass || f.policy == "" && f.server.addr == "" {
 		return
 	}
-	ans.Hint = joinHints(ans.Hint, "or see: assay explain "+clipTo(ans.Image.String(), 200))
+	// Not the whole command: the image may lie in a layout, and flags count.
+	ans.Hint = joinHints(ans.Hint, "or see: assay explain, with the same arguments")
 }
 
 // fromResult fills the decision for one namespace into the answer.

@@ -55,7 +55,7 @@ func ReadFrom(what, name string, r io.Reader, limit int64) ([]byte, error) {
 		return nil, unreadable(what, name, err)
 	}
 	if int64(len(data)) > limit {
-		return nil, verdict.Misused("", "reading %s: %s has more than %d bytes", what, name, limit)
+		return nil, verdict.Misused("check that this is the "+what, "reading %s: %s has more than %d bytes", what, name, limit)
 	}
 	return data, nil
 }
