@@ -235,6 +235,9 @@ func (c Config) check() (string, error) {
 			return "daemons", fmt.Errorf("%s is there twice", d)
 		}
 	}
+	if c.Quorum > len(c.Daemons) {
+		return "quorum", fmt.Errorf("got %d, and %d daemons are named: no image would ever run", c.Quorum, len(c.Daemons))
+	}
 	if len(c.Issuers) == 0 {
 		return "issuers", errors.New("none, want at least one SPIFFE ID")
 	}

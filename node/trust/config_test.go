@@ -165,6 +165,7 @@ func TestConfigMisuse(t *testing.T) {
 		{"owner key", replace("PUBLIC KEY", "PRIVATE KEY"), "owners: key 1: ", ""},
 		{"min-head 0", replace("min-head: 1", "min-head: 0"), "min_head is 0", ""},
 		{"quorum 0", replace("quorum: 1", "quorum: 0"), "quorum is 0", ""},
+		{"quorum above daemons", replace("quorum: 1", "quorum: 2"), "quorum: got 2, and 1 daemons are named", ""},
 		{"mode", replace("mode: enforce", "mode: maybe"), `mode is "maybe"`, ""},
 		{"offline", replace("offline: last-known", "offline: always"), `offline is "always"`, ""},
 		{"max-offline beyond a day", replace("max-offline: 8h0m0s", "max-offline: 25h"), "max_offline is 25h0m0s", ""},
