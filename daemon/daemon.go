@@ -210,6 +210,8 @@ func (d *Daemon) findHead(ctx context.Context) error {
 
 // openSource gets the daemon's own SVID.
 func (d *Daemon) openSource(ctx context.Context) error {
+	// It may take a while, and then nothing else says what is waited for.
+	d.log.InfoContext(ctx, "asking for the own identity", "path", d.config.WorkloadAPI)
 	src, err := spiffe.OpenSource(ctx, d.config.WorkloadAPI)
 	if err != nil {
 		return err

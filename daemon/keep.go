@@ -143,7 +143,7 @@ func (d *Daemon) tighten(ctx context.Context, before *epoch, at time.Time) error
 func (d *Daemon) swap(ctx context.Context, next *epoch) {
 	before := d.epoch.Swap(next)
 	close(before.replaced)
-	if next.head.Counter != before.head.Counter || next.deny != before.deny {
+	if next.head.Counter != before.head.Counter || next.deny != before.deny || !next.head.Until.Equal(before.head.Until) {
 		d.log.InfoContext(ctx, "head in force", "head", next.head.Counter,
 			"digest", next.head.Digest, "policy", next.head.Policy)
 	}

@@ -142,6 +142,7 @@ func every(ctx context.Context, d time.Duration, f func()) {
 func (a *agent) connect(ctx context.Context) {
 	var src *spiffe.Source
 	last := verdict.Code("none")
+	a.log.InfoContext(ctx, "asking for the own identity", "path", a.config.WorkloadAPI)
 	for src == nil {
 		var err error
 		src, err = spiffe.OpenSource(ctx, a.config.WorkloadAPI)
