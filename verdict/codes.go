@@ -184,7 +184,7 @@ var codes = []CodeInfo{
 	{InputLimit, KindFailure, "a size, count or time limit was exhausted before a match", "remove junk signatures from the registry"},
 	{InputMalformed, KindRefusal, "envelope, bundle or manifest is not parsable", "the artifact is damaged or not what it says; push it again"},
 	{InputUnsupported, KindRefusal, "a known family in an unsupported version or kind", "sign with a current version of the tool, or upgrade assay"},
-	{SubjectMismatch, KindRefusal, "a valid signature, for another digest", "the signature was copied from another image; sign this one"},
+	{SubjectMismatch, KindRefusal, "a valid signature, for another digest", "compare the digests; where the signature was copied from another image, sign this one"},
 	{SubjectAlgorithm, KindRefusal, "no subject digest in an accepted algorithm", "sign with a SHA-256 subject digest"},
 	{SubjectRepository, KindRefusal, "the signature names another repository than the rule allows", "sign it for this repository, or change the rule's binding"},
 	{SubjectPlatform, KindRefusal, "the platform's manifest is not covered by the signature", "sign the index that lists it, or the platform's manifest"},
