@@ -127,6 +127,7 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpTemplate(helpTemplate)
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", a.output, "text, or json for exactly one document")
+	root.PersistentFlags().Lookup("output").DefValue = outputText // which a.output may not be: see wantsJSON
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if a.output != outputText && a.output != outputJSON {
 			got := a.output

@@ -107,7 +107,7 @@ func TestUsage(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"--help", "--output", "json"}, {"verify", "-o", "json", "--help"}, {"help", "verify", "--output=json"}} {
-		if d := parseDocument(t, assay(t, args...)); d.Result != "pass" || !strings.Contains(string(d.Value), "usage: assay") {
+		if d := parseDocument(t, assay(t, args...)); d.Result != "pass" || !strings.Contains(string(d.Value), "usage: assay") || !strings.Contains(string(d.Value), `default \"text\"`) {
 			t.Errorf("%q: got %s with %s, want help", args, d.Result, d.Value)
 		}
 	}
