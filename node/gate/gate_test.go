@@ -238,6 +238,10 @@ func TestDecide(t *testing.T) {
 		}},
 		{name: "exception for another cluster", code: verdict.TicketMissing, change: exception(func(x *verdict.Exception) { x.Cluster = "prod" })},
 		{name: "exception for another image", code: verdict.TicketMissing, change: exception(func(x *verdict.Exception) { x.Digests = []verdict.Digest{manifest} })},
+		{name: "R28 two exceptions that would do only together", code: verdict.TicketMissing, change: func(w *world) {
+			exception(func(x *verdict.Exception) { x.Cluster = "prod" })(w)
+			w.file("exceptions/b.json", w.exception(func(x *verdict.Exception) { x.Digests = []verdict.Digest{manifest} }))
+		}},
 		{name: "exception that ended", code: verdict.TicketMissing, change: exception(func(x *verdict.Exception) { x.NotAfter = at.Unix() })},
 		{name: "exception that ended, by what was seen", code: verdict.TicketNotYetValid, at: at.Add(-2 * time.Minute), change: func(w *world) {
 			w.marks.Time = at.Unix()
