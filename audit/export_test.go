@@ -53,3 +53,10 @@ var (
 	TestingOrphan     = orphan
 	TestingTileNumber = tileNumber
 )
+
+// TestingStall holds up the writer, as a disk does that does not answer, until
+// the returned function is called.
+func (s *Shard) TestingStall() (release func()) {
+	s.guard.mu.Lock()
+	return s.guard.mu.Unlock
+}

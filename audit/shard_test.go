@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -317,8 +316,7 @@ func TestBootIsNeverUsedTwice(t *testing.T) {
 	}
 }
 
-// TestShed holds a slot by an object whose path is a pipe: reading it blocks as
-// a stuck disk does.
+// TestShed holds a slot by a writer that gets no further, as with a stuck disk.
 func TestShed(t *testing.T) {
 	config := testConfig(newDir(t))
 	config.MaxPending, config.AppendTimeout = 1, time.Second
@@ -327,13 +325,7 @@ func TestShed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pipe := filepath.Join(config.Dir, d.boot, "objects", object.Digest().Hex()[:2], object.Digest().Hex())
-	if err := os.MkdirAll(filepath.Dir(pipe), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	release := d.TestingStall()
 	_, err = d.Append(t.Context(), leaf, object)
 	wantCode(t, err, verdict.LogUnavailable) // its own deadline; the slot stays taken
 	_, _, err = d.decide(t.Context())
@@ -341,13 +333,7 @@ func TestShed(t *testing.T) {
 	if f, ok := errors.AsType[*verdict.Failure](err); !ok || f.RetryAfter == 0 {
 		t.Errorf("got %v, want a time to try again", err)
 	}
-	release, err := os.OpenFile(pipe, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := release.Close(); err != nil {
-		t.Fatal(err)
-	}
+	release()
 	eventually(t, "an append after the disk came back", func() bool { _, _, err := d.decide(t.Context()); return err == nil })
 	if got, err := d.Object(t.Context(), object.Digest()); err != nil || len(got) == 0 {
 		t.Errorf("the object that was stuck: %v", err)
