@@ -194,10 +194,20 @@ func (a *app) group(use, short string, cmds ...*cobra.Command) *cobra.Command {
 	return g
 }
 
+// about begins a message about a command's line: "head sign: ". The program's own
+// name is left out, since each message begins with it.
+func about(c *cobra.Command) string {
+	if !c.HasParent() {
+		return ""
+	}
+	_, name, _ := strings.Cut(c.CommandPath(), " ")
+	return name + ": "
+}
+
 // noCommand is for commands that only have others below them.
 func (a *app) noCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return verdict.Misused("see: "+c.CommandPath()+" --help", "%s: no command is named", c.CommandPath())
+		return verdict.Misused("see: "+c.CommandPath()+" --help", "%sno command is named", about(c))
 	}
 	return a.unknownCommand(c, args[0])
 }
@@ -237,17 +247,17 @@ func flagError(c *cobra.Command, err error) error {
 			hint = near
 		}
 	}
-	return verdict.Misused(hint, "%s: %w", c.CommandPath(), errors.New(clipTo(err.Error(), 200)))
+	return verdict.Misused(hint, "%s%w", about(c), errors.New(clipTo(err.Error(), 200)))
 }
 
 // exactly is for commands with n arguments, which names says.
 func exactly(n int, names string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != n {
-			return verdict.Misused("see: "+c.CommandPath()+" --help", "%s: got %d arguments, want %s", c.CommandPath(), len(args), names)
+			return verdict.Misused("see: "+c.CommandPath()+" --help", "%sgot %d arguments, want %s", about(c), len(args), names)
 		}
 		if i := slices.Index(args, ""); i >= 0 {
-			return verdict.Misused("see: "+c.CommandPath()+" --help", "%s: argument %d is empty, want %s", c.CommandPath(), i+1, names)
+			return verdict.Misused("see: "+c.CommandPath()+" --help", "%sargument %d is empty, want %s", about(c), i+1, names)
 		}
 		return nil
 	}

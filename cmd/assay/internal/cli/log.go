@@ -102,7 +102,7 @@ func notFound(err error) *answer {
 func between(least, most int, names string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
-			return verdict.Misused("see: "+c.CommandPath()+" --help", "%s: got %d arguments, want %s", c.CommandPath(), len(args), names)
+			return verdict.Misused("see: "+c.CommandPath()+" --help", "%sgot %d arguments, want %s", about(c), len(args), names)
 		}
 		return nil
 	}

@@ -79,17 +79,17 @@ func TestHelp(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	runScripts(t, []script{
-		{name: "nothing", status: 2, stderr: []string{"no command is named", "hint: see: assay --help"}},
+		{name: "nothing", status: 2, stderr: []string{"assay: no command is named\n", "hint: see: assay --help"}},
 		{name: "typo in a command", args: []string{"verfiy"}, status: 2, stderr: []string{`unknown command "verfiy"`, `hint: did you mean "verify"?`}},
 		{name: "typo in a subcommand", args: []string{"head", "sing"}, status: 2, stderr: []string{`did you mean "sign"?`}},
 		{name: "unknown command", args: []string{"frobnicate"}, status: 2, stderr: []string{"hint: see: assay --help"}},
-		{name: "group alone", args: []string{"head"}, status: 2, stderr: []string{"assay head: no command is named"}},
+		{name: "group alone", args: []string{"head"}, status: 2, stderr: []string{"assay: head: no command is named\n"}},
 		{name: "typo in a flag", args: []string{"verify", "--polcy", "x", "y"}, status: 2, stderr: []string{"unknown flag: --polcy", `did you mean "--policy"?`}},
 		{name: "typo in a flag with value", args: []string{"verify", "--certificate-idenity=x", "y"}, status: 2, stderr: []string{`did you mean "--certificate-identity"?`}},
 		{name: "flag without value", args: []string{"verify", "x", "--key"}, status: 2, stderr: []string{"flag needs an argument: --key"}},
 		{name: "flag of another type", args: []string{"verify", "x", "--timeout", "soon"}, status: 2, stderr: []string{"--timeout"}},
 		{name: "unknown shorthand", args: []string{"verify", "-z", "x"}, status: 2, stderr: []string{"unknown shorthand flag"}},
-		{name: "no image", args: []string{"verify", "--key", "k"}, status: 2, stderr: []string{"got 0 arguments, want one IMAGE"}},
+		{name: "no image", args: []string{"verify", "--key", "k"}, status: 2, stderr: []string{"assay: verify: got 0 arguments, want one IMAGE"}},
 		{name: "two images", args: []string{"verify", "--key", "k", "a", "b"}, status: 2, stderr: []string{"got 2 arguments"}},
 		{name: "empty image", args: []string{"verify", "--key", "k", ""}, status: 2, stderr: []string{"argument 1 is empty"}},
 		{name: "version with an argument", args: []string{"version", "x"}, status: 2},

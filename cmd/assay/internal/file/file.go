@@ -15,6 +15,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/assayd/assay/verdict"
 )
@@ -29,13 +31,17 @@ const (
 	Folder fs.FileMode = 0o700
 )
 
+// pipeWait bounds the wait for what comes through a pipe.
+const pipeWait = time.Minute
+
 // Read returns the whole file at path, which has at most limit bytes. What is
 // for the message: "policy", "head set".
 func Read(what, path string, limit int64) ([]byte, error) {
 	if path == "" {
 		return nil, verdict.Misused("name a file", "reading %s: no file is named", what)
 	}
-	f, err := os.Open(path)
+	// A named pipe that nobody writes to would be waited for, and be deaf to SIGTERM.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, unreadable(what, path, err)
 	}
@@ -44,6 +50,11 @@ func Read(what, path string, limit int64) ([]byte, error) {
 		return nil, unreadable(what, path, err)
 	} else if st.IsDir() {
 		return nil, verdict.Misused("name a file", "reading %s: %s is a folder", what, path)
+	} else if !st.Mode().IsRegular() {
+		// What a shell's <(command) gives may take a while, and may not take forever.
+		if err := f.SetReadDeadline(time.Now().Add(pipeWait)); err != nil && !errors.Is(err, os.ErrNoDeadline) {
+			return nil, unreadable(what, path, err)
+		}
 	}
 	return ReadFrom(what, path, f, limit)
 }
