@@ -54,9 +54,9 @@ var (
 	TestingTileNumber = tileNumber
 )
 
-// TestingStall holds up the writer, as a disk does that does not answer, until
-// the returned function is called.
+// TestingStall holds up appends, as a disk does that does not answer, until the
+// returned function is called.
 func (s *Shard) TestingStall() (release func()) {
-	s.guard.mu.Lock()
-	return s.guard.mu.Unlock
+	s.testingOnlyStall = make(chan struct{})
+	return func() { close(s.testingOnlyStall) }
 }

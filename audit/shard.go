@@ -146,6 +146,10 @@ type Shard struct {
 	lock   *os.File
 	guard  *guard
 
+	// testingOnlyStall holds up appends until it is closed, as a disk does that
+	// does not answer.
+	testingOnlyStall chan struct{}
+
 	appender *tessera.Appender
 	shutdown func(context.Context) error
 	cancel   context.CancelFunc // of tessera's goroutines
@@ -405,6 +409,9 @@ func (s *Shard) append(ctx context.Context, leaf verdict.Leaf, objects []Object)
 		return 0, verdict.Fail(verdict.LogUnavailable, "appending leaf: the log is closing")
 	}
 	s.inFlight.Go(func() {
+		if s.testingOnlyStall != nil {
+			<-s.testingOnlyStall
+		}
 		for _, o := range objects {
 			if err := storeObject(s.dir, o); err != nil {
 				s.note(err)

@@ -316,7 +316,7 @@ func TestBootIsNeverUsedTwice(t *testing.T) {
 	}
 }
 
-// TestShed holds a slot by a writer that gets no further, as with a stuck disk.
+// TestShed holds a slot by an append that gets no further, as with a stuck disk.
 func TestShed(t *testing.T) {
 	config := testConfig(newDir(t))
 	config.MaxPending, config.AppendTimeout = 1, time.Second
