@@ -4,9 +4,11 @@ package file_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/assayd/assay/cmd/assay/internal/file"
@@ -32,6 +34,31 @@ func TestRead(t *testing.T) {
 		if !isMisuse(err) {
 			t.Errorf("%s: got %v, want a misuse", name, err)
 		}
+	}
+}
+
+// Nobody writes to the pipe: opening it the usual way would hang, deaf to signals.
+func TestReadWaitsForNoWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Skipf("making a named pipe: %v", err)
+	}
+	if got, err := file.Read("file", path, 5); err != nil || len(got) != 0 {
+		t.Errorf("got %q, %v, want nothing", got, err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close() //nolint:errcheck // read by its other name
+	if _, err := w.WriteString("12345"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := file.Read("file", fmt.Sprintf("/dev/fd/%d", r.Fd()), 5); err != nil || string(got) != "12345" {
+		t.Errorf("what a shell's <(command) gives: got %q, %v, want all of it", got, err)
 	}
 }
 
