@@ -100,6 +100,7 @@ func TestMisuse(t *testing.T) {
 		{"no trust.yaml", []string{"--config", path + "x"}, []string{"does not exist", "hint: ", "no trust on first use"}},
 		{"typo", []string{"--config", bad}, []string{"bad.yaml:", `unknown key "quorom"`, `hint: did you mean "quorum"?`}},
 		{"unknown command", []string{"start"}, []string{`unknown command "start"`, "hint: see assay-node --help"}},
+		{"file without its flag", []string{"config", "check", "trust.yaml"}, []string{"hint: name the file with --config"}},
 		{"unknown flag", []string{"--trust"}, []string{"hint: "}},
 		{"output without config gate", []string{"version", "--output", "x"}, []string{"--output is for config gate"}},
 		{"output into nowhere", []string{"config", "gate", "--config", path, "--output", "/nonexistent/gate.json"}, []string{"writing gate configuration"}},

@@ -67,7 +67,11 @@ func parse(args []string) (options, error) {
 	switch o.verb {
 	case "", "help", "version", "config check", "config gate":
 	default:
-		return options{}, verdict.Misused("see assay-node --help", "unknown command %.64q", o.verb)
+		hint := "see assay-node --help"
+		if strings.HasPrefix(o.verb, "config check ") || strings.HasPrefix(o.verb, "config gate ") {
+			hint = "name the file with --config"
+		}
+		return options{}, verdict.Misused(hint, "unknown command %.64q", o.verb)
 	}
 	if o.output != "" && o.verb != "config gate" {
 		return options{}, verdict.Misused("see assay-node --help", "--output is for config gate alone")

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/assayd/assay/daemon"
@@ -65,6 +66,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		log := slog.New(slog.NewJSONHandler(stderr, nil))
 		slog.SetDefault(log) // the log's library warns there
 		return daemon.Run(ctx, config, log)
+	}
+	if rest := flags.Args(); len(rest) > 0 && !(len(rest) == 2 && rest[0] == "config" && rest[1] == "check") {
+		return verdict.Misused("see assayd --help", "got %.64q, want --config FILE, config check FILE, or version", strings.Join(rest, " "))
 	}
 	return verdict.Misused("see assayd --help", "want --config FILE, config check FILE, or version")
 }
