@@ -135,7 +135,7 @@ func TestOwnerChange(t *testing.T) {
 			t.Errorf("under %s: got head %d, want 3", o, h.Counter)
 		}
 	}
-	if o := assay(t, "head", "sign", owners, "--key", keys[0]); o.status != 0 || !strings.Contains(o.stderr, "not in force yet") {
+	if o := assay(t, "head", "sign", owners, "--key", keys[0]); o.status != 2 || !strings.Contains(o.stderr, "is no owner's") {
 		t.Errorf("the old owner still signs alone: %s", o)
 	}
 }
@@ -161,7 +161,7 @@ func TestHeadCommands(t *testing.T) {
 			signed(t, dir)
 			must(t, "head", "key", filepath.Join(dir, "x.key"))
 		},
-			args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/x.key"}, stderr: []string{"not in force yet"}},
+			args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/x.key"}, status: 2, stderr: []string{"is no owner's, neither of before nor of after"}},
 		{name: "sign for the past", setup: signed, args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/owner-a.key", "--valid", "-1h"}, status: 2},
 		{name: "sign with too long a grace", setup: signed, args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/owner-a.key", "--grace", "2h"}, status: 2},
 		{name: "sign without the references", setup: func(t *testing.T, dir string) {

@@ -15,6 +15,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -233,6 +234,11 @@ func Sign(o Options) (Signed, error) {
 			return Signed{}, err
 		}
 		head.Counter, anchor = prev.Counter+1, prevOwners
+	}
+	for _, k := range o.Keys {
+		if !slices.ContainsFunc(slices.Concat(owners.Keys, anchor.Keys), func(j verdict.JWK) bool { return j.Kid == k.Kid() }) {
+			return Signed{}, verdict.Misused("sign with the key of one who is in "+OwnersFile, "signing head: key %s is no owner's, neither of before nor of after", k.Kid())
+		}
 	}
 	next := filepath.Join(o.Dir, NextFile)
 	signed, err := proposal(next, head, o.Keys)
