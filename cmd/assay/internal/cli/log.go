@@ -118,6 +118,9 @@ func (a *app) logShards(ctx context.Context, dir string) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(shards) == 0 {
+		return nil, verdict.Misused("name the folder log in the daemon's state folder", "reading log: no shard is in %s", dir)
+	}
 	type shard struct {
 		Boot      string         `json:"boot"`
 		Origin    string         `json:"origin"`

@@ -131,6 +131,7 @@ func TestLog(t *testing.T) {
 		{name: "two leaves named", args: []string{"log", "prove", logDir, "1", "--core", string(first.core)}, status: 2},
 		{name: "index that is none", args: []string{"log", "get", logDir, "first"}, status: 2, stderr: []string{`index is "first"`}},
 		{name: "no folder", args: []string{"log", "get"}, status: 2},
+		{name: "folder without a log", args: []string{"log", "get", "$DIR"}, status: 2, stderr: []string{"no shard is in", "hint: name the folder log"}},
 		{name: "folder that is not there", args: []string{"log", "get", "$DIR/nothing"}, status: 2},
 		{name: "folder without shards", args: []string{"log", "prove", "$DIR", "0"}, status: 1, code: verdict.LogMissing},
 	})

@@ -26,6 +26,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -260,6 +261,10 @@ func (o *Options) measure() (string, verdict.ReferenceEntry, error) {
 	info, err := buildinfo.ReadFile(o.Assayd)
 	if err != nil {
 		return "", verdict.ReferenceEntry{}, verdict.Misused("name the daemon's binary", "making references: %s: %w", o.Assayd, err)
+	}
+	switch name := path.Base(info.Path); name {
+	case "assay", "assay-node", "assay-gate":
+		return "", verdict.ReferenceEntry{}, verdict.Misused("name the daemon's binary", "making references: %s is %s, want assayd", o.Assayd, name)
 	}
 	module := flavourOf(info)
 	// The configuration differs by flavour, and only its own can parse it back.
