@@ -302,5 +302,5 @@ var codes = []CodeInfo{
 	{IssuerProfile, KindRefusal, "a development daemon, where only production ones are accepted", "never accept one in production"},
 	{IssuerUnwitnessed, KindRefusal, "nobody witnesses the daemon's log, and trust.yaml demands it", "add monitors"},
 	{ClockBehind, KindFailure, "this machine's clock is behind something that is known to have happened", "set the clock (NTP)"},
-	{Internal, KindFailure, "something that was not foreseen", "report it with the log"},
+	{Internal, KindFailure, "something that was not foreseen", "see whether a disk is full or read-only; if not, report it with the log"},
 }

@@ -39,7 +39,7 @@ func report(err error, stderr io.Writer) int {
 		reason := verdict.ReasonOf(err)
 		status, what = 3, "could not go on: "+reason.Text+" ["+string(reason.Code)+"]"
 		if reason.Code == verdict.Internal {
-			what = "could not go on: " + err.Error() + " [internal]"
+			what = "could not go on: " + strings.TrimSuffix(err.Error(), " [internal]") + " [internal]"
 		}
 	}
 	if info, ok := verdict.CodeOf(err).Info(); ok && !misuse {
