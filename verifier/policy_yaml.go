@@ -56,13 +56,16 @@ func (f *yamlFile) decode(data []byte, v any) error {
 // syntax turns "yaml: line 3: …" into file:line:column. The parser has no
 // column; 1 is where to look.
 func (f *yamlFile) syntax(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	text, hint := strings.TrimPrefix(err.Error(), "yaml: "), ""
+	if strings.Contains(text, "cannot start any token") {
+		hint = "indent with spaces, not with tabs, and quote values that begin with @, ` or %"
+	}
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if n, msg, ok := strings.Cut(rest, ": "); ok {
-			return verdict.Misused("", "%s:%s:1: %s", f.name, n, msg)
+			return verdict.Misused(hint, "%s:%s:1: %s", f.name, n, msg)
 		}
 	}
-	return verdict.Misused("", "%s: %s", f.name, text)
+	return verdict.Misused(hint, "%s: %s", f.name, text)
 }
 
 // errorAt is misuse at the node of path.

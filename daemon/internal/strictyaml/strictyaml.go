@@ -81,11 +81,14 @@ func (f *File) misuse(n *yaml.Node, hint, format string, args ...any) error {
 // syntax puts the line of the parser's message where ours have it. The parser
 // has no column.
 func (f *File) syntax(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	if line, msg, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok && strings.HasPrefix(text, "line ") {
-		return verdict.Misused("", "%s:%s:1: %s", f.name, line, msg)
+	text, hint := strings.TrimPrefix(err.Error(), "yaml: "), ""
+	if strings.Contains(text, "cannot start any token") {
+		hint = "indent with spaces, not with tabs, and quote values that begin with @, ` or %"
 	}
-	return verdict.Misused("", "%s: %s", f.name, text)
+	if line, msg, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok && strings.HasPrefix(text, "line ") {
+		return verdict.Misused(hint, "%s:%s:1: %s", f.name, line, msg)
+	}
+	return verdict.Misused(hint, "%s: %s", f.name, text)
 }
 
 func (f *File) value(n *yaml.Node, v reflect.Value, path string, depth int) error {

@@ -88,7 +88,7 @@ func TestDecodeMisuse(t *testing.T) {
 		{"merge", "sub: {<<: {key: a}}", "", ""},
 		{"two documents", "name: a\n---\nname: b", "more than one YAML document", ""},
 		{"syntax", "name: [", "x.yaml:", ""},
-		{"tab", "sub:\n\tkey: a", "x.yaml:2:1: ", ""},
+		{"tab", "sub:\n\tkey: a", "x.yaml:2:1: ", "not with tabs"},
 		{"nested", "sub: {key: {a: b}}", "sub.key wants a string", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
