@@ -254,6 +254,9 @@ func (a *agent) loadHead() {
 		}
 	}
 	if head, _, ok := a.heads.Current(); ok {
+		// A crash between the two files, or a damaged one, left the gates with another
+		// head than this, and no daemon offers what is held already.
+		a.saveHead()
 		a.log.Info("head loaded", "head", head.Counter)
 	}
 }
@@ -349,14 +352,9 @@ func (a *agent) offerHead(raw []byte, from string) error {
 	return nil
 }
 
-// headChanged stores the head that is held now. The order is that of a reader's
-// safety: the head before the marks that demand it, and both before what rests on
-// them.
-func (a *agent) headChanged() {
-	head, _, ok := a.heads.Current()
-	if !ok {
-		return
-	}
+// saveHead stores the head that is held now. The order is that of a reader's
+// safety: the head before the marks that demand it.
+func (a *agent) saveHead() {
 	a.store.save(fullHeadFile, func() (any, error) {
 		head, _, _ := a.heads.Current()
 		return head.Set.Encode()
@@ -369,6 +367,15 @@ func (a *agent) headChanged() {
 	a.heads.Mark(&a.marks)
 	a.mu.Unlock()
 	a.saveMarks()
+}
+
+// headChanged stores the head that is held now before what rests on it.
+func (a *agent) headChanged() {
+	head, _, ok := a.heads.Current()
+	if !ok {
+		return
+	}
+	a.saveHead()
 	a.log.Info("head loaded", "head", head.Counter)
 
 	a.mu.Lock()

@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -159,6 +160,28 @@ func TestOlderHead(t *testing.T) {
 		w.start()
 		w.logged("head on disk is not accepted", "code="+string(verdict.HeadRollback))
 		w.want(w.gate(image("a")), verdict.HeadRollback)
+	})
+	t.Run("mended after a crash between its two files", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		f := w.daemon("assayd")
+		w.start()
+		w.want(w.gate(image("a")), "")
+		old, err := os.ReadFile(filepath.Join(w.config.StateDir, gate.HeadFile))
+		check(t, err)
+		check(t, f.load(w.set(4), w.owners()))
+		w.eventually("the marks", func() bool { return w.marks().Head.Counter == 4 })
+		w.stop()
+		for _, left := range [][]byte{old, old[:20]} {
+			check(t, os.WriteFile(filepath.Join(w.config.StateDir, gate.HeadFile), left, 0o600))
+			w.start()
+			w.eventually("the gate's head", func() bool {
+				data, err := os.ReadFile(filepath.Join(w.config.StateDir, gate.HeadFile))
+				return err == nil && len(data) >= len(old) && !bytes.Equal(data, left)
+			})
+			w.want(w.gate(image("a")), "")
+			w.stop()
+		}
 	})
 	t.Run("another under one counter", func(t *testing.T) {
 		t.Parallel()
