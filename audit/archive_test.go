@@ -157,13 +157,17 @@ func TestArchiveBelievesNothing(t *testing.T) {
 	flip := func(at int) func([]byte) []byte {
 		return func(b []byte) []byte { b[(at+len(b))%len(b)] ^= 1; return b }
 	}
-	otherSignature := func(b []byte) []byte { // still base64
-		if at := len(b) - 20; b[at] == 'A' {
-			b[at] = 'B'
-		} else {
-			b[at] = 'A'
+	// other64 puts another character there; what it is in is still base64.
+	other64 := func(at int) func([]byte) []byte {
+		return func(b []byte) []byte {
+			i := (at + len(b)) % len(b)
+			if b[i] == 'A' {
+				b[i] = 'B'
+			} else {
+				b[i] = 'A'
+			}
+			return b
 		}
-		return b
 	}
 	bundle := filepath.Join("tile", "entries", "000.p", "20")
 	entry := 2 + verdict.LeafSize
@@ -177,8 +181,8 @@ func TestArchiveBelievesNothing(t *testing.T) {
 		{name: "nothing changed", change: flip(0)},
 		{name: "torn newest checkpoint", files: []string{"latest"}, change: func([]byte) []byte { return nil }},
 		{name: "changed newest checkpoint", files: []string{"latest"}, change: flip(len(origin) + 2)},
-		{name: "both checkpoints changed", files: []string{"latest", "checkpoint"}, change: flip(len(origin) + 6), open: verdict.LogProof},
-		{name: "both signatures changed", files: []string{"latest", "checkpoint"}, change: otherSignature, open: verdict.LogProof},
+		{name: "both checkpoints changed", files: []string{"latest", "checkpoint"}, change: other64(len(origin) + 6), open: verdict.LogProof},
+		{name: "both signatures changed", files: []string{"latest", "checkpoint"}, change: other64(-20), open: verdict.LogProof},
 		{name: "no checkpoint", files: []string{"latest", "checkpoint"}, change: func([]byte) []byte { return nil }, open: verdict.LogMissing},
 		{name: "checkpoints of another log", files: []string{"latest", "checkpoint"}, change: func([]byte) []byte { return other("latest") }, open: verdict.KeyUnknown},
 		{name: "statement changed", files: []string{object(leaf.Statement)}, change: flip(20), open: verdict.LogMismatch},
