@@ -135,6 +135,8 @@ const (
 	IssuerIdentity         Code = "issuer.identity"
 	IssuerProfile          Code = "issuer.profile"
 	IssuerUnwitnessed      Code = "issuer.unwitnessed"
+	EvidenceSimulated      Code = "evidence.simulated"
+	LogUnwitnessed         Code = "log.unwitnessed"
 	ClockBehind            Code = "clock.behind"
 	Internal               Code = "internal"
 )
@@ -301,6 +303,8 @@ var codes = []CodeInfo{
 	{IssuerIdentity, KindRefusal, "the SPIFFE ID is not that of an accepted issuer", "name the issuer in trust.yaml"},
 	{IssuerProfile, KindRefusal, "a development daemon, where only production ones are accepted", "never accept one in production"},
 	{IssuerUnwitnessed, KindRefusal, "nobody witnesses the daemon's log, and trust.yaml demands it", "add monitors"},
+	{EvidenceSimulated, KindNote, "a simulator vouches for the daemon: nothing is proven about hardware", "for production use a TEE"},
+	{LogUnwitnessed, KindNote, "nobody but the daemon vouches for its log", "for production let monitors witness the log"},
 	{ClockBehind, KindFailure, "this machine's clock is behind something that is known to have happened", "set the clock (NTP)"},
 	{Internal, KindFailure, "something that was not foreseen", "see whether a disk is full or read-only; if not, report it with the log"},
 }

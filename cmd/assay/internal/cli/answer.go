@@ -122,6 +122,9 @@ func (a *app) finish(err error) int {
 	if ans.Reasons == nil {
 		ans.Reasons = []verdict.Reason{}
 	}
+	if a.output == outputJSON {
+		ans.Reasons = append(ans.Reasons, a.notes...)
+	}
 	var out, messages bytes.Buffer
 	for _, w := range a.warnings {
 		fmt.Fprintf(&messages, "assay: warning: %s\n", printable(w))

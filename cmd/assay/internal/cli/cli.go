@@ -53,6 +53,9 @@ type app struct {
 	help bytes.Buffer
 	// warnings are for people, before the result.
 	warnings []string
+	// notes are those of them that a program must not miss: they follow the
+	// reasons of a JSON answer.
+	notes []verdict.Reason
 }
 
 // Run runs one command and returns the exit status: 0 allowed, 1 refused, 2
@@ -266,6 +269,12 @@ func exactly(n int, names string) cobra.PositionalArgs {
 // warn keeps a sentence for stderr.
 func (a *app) warn(format string, args ...any) {
 	a.warnings = append(a.warnings, fmt.Sprintf(format, args...))
+}
+
+// note is a warning with a code, which a JSON answer has among its reasons.
+func (a *app) note(code verdict.Code, text string) {
+	a.warn("%s", text)
+	a.notes = append(a.notes, verdict.Reason{Code: code, Text: text})
 }
 
 // progress tells a person at a terminal what takes long.

@@ -107,10 +107,10 @@ func (a *app) appraise(ctx context.Context, f *serverFlags) (*asked, error) {
 		return nil, firstOf(err, l.close())
 	}
 	if appraisal.Simulated {
-		a.warn("the daemon runs in a simulator: its evidence proves nothing about hardware")
+		a.note(verdict.EvidenceSimulated, "the daemon runs in a simulator: its evidence proves nothing about hardware")
 	}
 	if appraisal.Unwitnessed {
-		a.warn("nobody but the daemon vouches for its log: unwitnessed")
+		a.note(verdict.LogUnwitnessed, "nobody but the daemon vouches for its log: unwitnessed")
 	}
 	return &asked{link: l, head: head, Appraisal: appraisal}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,15 @@ func TestServer(t *testing.T) {
 	must(t, at("ci", "verify", y.image(y.keyless))...)
 	if d := parseDocument(t, assay(t, append(at("admin", "head", "put", before), "-o", "json")...)); d.Code != verdict.HeadRollback {
 		t.Errorf("an older head: got %s %q, want %q", d.Result, d.Code, verdict.HeadRollback)
+	}
+	// A program reads stdout alone: what is not proven is among the reasons.
+	d := parseDocument(t, assay(t, append(at("ci", "verify", y.image(y.keyless)), "-o", "json")...))
+	var notes []verdict.Code
+	for _, r := range d.Reasons {
+		notes = append(notes, r.Code)
+	}
+	if want := []verdict.Code{verdict.EvidenceSimulated, verdict.LogUnwitnessed}; d.Result != "pass" || d.Code != "" || !slices.Equal(notes, want) {
+		t.Errorf("got %s %q with %v, want a pass with %v", d.Result, d.Code, notes, want)
 	}
 	// What an owner denies is denied at once, also where the daemon passed it.
 	must(t, "deny", "sign", head, "--key", filepath.Join(dir, "owner.key"), "--image", string(y.keyless))
