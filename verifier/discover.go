@@ -134,6 +134,9 @@ func readPlatforms(ctx context.Context, src Source, req Request, m *manifest) ([
 		if ip.OS == "unknown" && ip.Architecture == "unknown" || e.Annotations["vnd.docker.reference.type"] != "" {
 			continue
 		}
+		if e.MediaType == typeOCIIndex || e.MediaType == typeDockerList {
+			return nil, nestedIndex(e.Digest)
+		}
 		out = append(out, Platform{OS: ip.OS, Architecture: ip.Architecture, Variant: ip.Variant, OSVersion: ip.OSVersion, Manifest: e.Digest})
 		sizes = append(sizes, e)
 	}
@@ -156,6 +159,12 @@ func selected(p Platform, want []string) bool {
 	return len(want) == 0 || slices.Contains(want, p.OS+"/"+p.Architecture) || slices.Contains(want, p.OS+"/"+p.Architecture+"/"+p.Variant)
 }
 
+// nestedIndex refuses an index inside an index. Runtimes go into it, so what a
+// node would run would escape the deny list.
+func nestedIndex(d verdict.Digest) error {
+	return verdict.Refuse(verdict.InputUnsupported, "reading platforms: %s is an index inside the index, and its images are not known", d)
+}
+
 // readChild reads one image of an index. One that the source does not have is
 // known by its digest alone: many mirrors keep only some platforms.
 func readChild(ctx context.Context, src Source, repo string, d Descriptor, p *Platform) error {
@@ -174,7 +183,7 @@ func readChild(ctx context.Context, src Source, repo string, d Descriptor, p *Pl
 		return err
 	}
 	if m.index != nil {
-		return nil // an index in an index is nobody's platform
+		return nestedIndex(d.Digest)
 	}
 	return readConfig(ctx, src, repo, m, p)
 }

@@ -60,6 +60,30 @@ func TestR29Platforms(t *testing.T) {
 	k.want(oneOff(t, keyless()), verdict.SigNone)
 }
 
+// TestNestedIndex: an index inside a signed index is not gone into by us, and is
+// by runtimes.
+func TestNestedIndex(t *testing.T) {
+	k := newKit(t)
+	inner := []byte(mustJSON(t, map[string]any{"schemaVersion": 2, "mediaType": sigstoretest.TypeIndex, "manifests": []any{
+		map[string]any{"mediaType": sigstoretest.TypeManifest, "digest": k.image.Digest, "size": 1, "platform": map[string]string{"os": "linux", "architecture": "amd64"}}}}))
+	outer := []byte(mustJSON(t, map[string]any{"schemaVersion": 2, "mediaType": sigstoretest.TypeIndex, "manifests": []any{
+		map[string]any{"mediaType": sigstoretest.TypeIndex, "digest": verdict.SHA256(inner), "size": len(inner), "platform": map[string]string{"os": "linux", "architecture": "amd64"}}}}))
+	for _, index := range [][]byte{inner, outer} {
+		if err := k.store.PutManifest(t.Context(), repo, "", sigstoretest.TypeIndex, index); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for index, want := range map[verdict.Digest]verdict.Code{verdict.SHA256(inner): "", verdict.SHA256(outer): verdict.InputUnsupported} {
+		image := verifier.Image{Repository: repo, Digest: index}
+		k.attachLayers(image, k.layer(image, good()))
+		v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: k.roots, Source: k.source()})
+		_, err := v.Verify(t.Context(), verifier.Request{Image: image, At: now})
+		if verdict.CodeOf(err) != want {
+			t.Errorf("%s: got %v, want code %q", index, err, want)
+		}
+	}
+}
+
 func TestExplanation(t *testing.T) {
 	k := newKit(t)
 	o := good()
