@@ -366,10 +366,11 @@ func TestTPMMachineRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tpm.Restart(t.Context()); err != nil {
+	// The state of the machine as it is now is what a host sets it back to. It is
+	// copied while swtpm does not write to it.
+	if err := errors.Join(tpm.Restart(t.Context()), tpm.Stop()); err != nil {
 		t.Fatal(err)
 	}
-	// The state of the machine as it is now is what a host sets it back to.
 	state, snapshot := filepath.Join(tpm.Dir, "state"), filepath.Join(tpm.Dir, "snapshot")
 	if err := os.CopyFS(snapshot, os.DirFS(state)); err != nil {
 		t.Fatal(err)
