@@ -60,3 +60,17 @@ func (s *Shard) TestingStall() (release func()) {
 	s.testingOnlyStall = make(chan struct{})
 	return func() { close(s.testingOnlyStall) }
 }
+
+// TestingPlace is place, for leaves that got these indexes; a negative one failed.
+func TestingPlace(first uint64, got []int64, hashes []tlog.Hash) (indexes []uint64, in, maybe []tlog.Hash, wrong string) {
+	all := make([]landed, len(got))
+	for i, n := range got {
+		if n < 0 {
+			all[i].err = errStale
+			continue
+		}
+		all[i].index = uint64(n)
+	}
+	p := place(first, all, hashes)
+	return p.indexes, p.in, p.maybe, p.wrong
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -292,5 +293,45 @@ func write(t *testing.T, path string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPlace: a part of a batch may overtake another one inside tessera, which is
+// no sign of a changed disk; a gap or a repeated index is.
+func TestPlace(t *testing.T) {
+	h := make([]tlog.Hash, 4)
+	for i := range h {
+		h[i] = tlog.RecordHash([]byte{byte(i)})
+	}
+	for _, tt := range []struct {
+		name      string
+		got       []int64
+		in, maybe []tlog.Hash
+		wrong     bool
+	}{
+		{"in order", []int64{10, 11, 12, 13}, []tlog.Hash{h[0], h[1], h[2], h[3]}, nil, false},
+		{"second part first", []int64{12, 13, 10, 11}, []tlog.Hash{h[2], h[3], h[0], h[1]}, nil, false},
+		{"first part failed", []int64{-1, -1, 10, 11}, []tlog.Hash{h[2], h[3]}, []tlog.Hash{h[0], h[1]}, false},
+		{"a gap", []int64{10, 11, 13, 14}, nil, nil, true},
+		{"an index twice", []int64{10, 11, 11, 12}, nil, nil, true},
+		{"from elsewhere", []int64{9, 10, 11, 12}, nil, nil, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			indexes, in, maybe, wrong := audit.TestingPlace(10, tt.got, h)
+			if (wrong != "") != tt.wrong {
+				t.Fatalf("got %q, want wrong %t", wrong, tt.wrong)
+			}
+			if tt.wrong {
+				return
+			}
+			if !slices.Equal(in, tt.in) || !slices.Equal(maybe, tt.maybe) {
+				t.Errorf("got %x in and %x maybe, want %x and %x", in, maybe, tt.in, tt.maybe)
+			}
+			for i, n := range tt.got {
+				if n >= 0 && indexes[i] != uint64(n) {
+					t.Errorf("leaf %d: got index %d, want %d", i, indexes[i], n)
+				}
+			}
+		})
 	}
 }

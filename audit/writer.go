@@ -3,9 +3,12 @@
 package audit
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/transparency-dev/tessera"
@@ -63,7 +66,7 @@ func (s *Shard) gather(first *entry) []*entry {
 
 // commit writes a batch and answers it: all of it, or none.
 func (s *Shard) commit(ctx context.Context, batch []*entry) {
-	first, err := s.commitBatch(ctx, batch)
+	indexes, err := s.commitBatch(ctx, batch)
 	s.note(err)
 	if err != nil {
 		s.config.Logger.ErrorContext(ctx, "log batch was not written", "err", err)
@@ -74,46 +77,75 @@ func (s *Shard) commit(ctx context.Context, batch []*entry) {
 			s.answer(e, landed{err: err})
 			continue
 		}
-		s.answer(e, landed{index: first + uint64(i)}) // #nosec G115 -- at most maxBatch
+		s.answer(e, landed{index: indexes[i]})
 	}
 }
 
-// commitBatch returns the index of the batch's first leaf. After an error any
-// of the batch may be in the tree, and none is acknowledged.
-func (s *Shard) commitBatch(ctx context.Context, batch []*entry) (first uint64, err error) {
+// commitBatch returns the index of each leaf. After an error any of the batch
+// may be in the tree, and none is acknowledged.
+func (s *Shard) commitBatch(ctx context.Context, batch []*entry) (indexes []uint64, err error) {
 	if err := s.settle(); err != nil {
-		return 0, err
+		return nil, err
 	}
 	hashes := make([]tlog.Hash, len(batch))
 	for i, e := range batch {
 		hashes[i] = e.hash
 	}
-	first = s.guard.size()
+	first := s.guard.size()
 	if err := s.guard.begin(hashes); err != nil {
-		return 0, err
+		return nil, err
 	}
-	var in, maybe []tlog.Hash
-	var failure error
-	for i, l := range s.resolve(ctx, batch) {
+	p := place(first, s.resolve(ctx, batch), hashes)
+	if p.wrong != "" {
+		// Tessera counts from what the disk says. Other numbers than ours mean
+		// that the disk was changed under us.
+		return nil, s.guard.refuse("appending leaf: %s", p.wrong)
+	}
+	s.maybe = p.maybe
+	if err := s.guard.commit(p.in, p.failure != nil); err != nil {
+		return nil, err
+	}
+	if p.failure != nil {
+		return nil, p.failure
+	}
+	return p.indexes, s.refresh()
+}
+
+// A placement is where the leaves of a batch are.
+type placement struct {
+	// indexes are those of the leaves, in the order of the batch.
+	indexes []uint64
+	// in are the leaves that are in the tree, in its order, maybe those of which
+	// that is not known, with the failure of one of them.
+	in, maybe []tlog.Hash
+	failure   error
+	// wrong says why the leaves cannot be where they are said to be.
+	wrong string
+}
+
+// place finds out where a batch is. What is in the tree follows first without a
+// gap, but not always in the order of Add: tessera's queue lets go of its lock
+// before it hands a part of a batch on, so a second part may overtake it.
+func place(first uint64, all []landed, hashes []tlog.Hash) placement {
+	p := placement{indexes: make([]uint64, len(all))}
+	var order []int // of those that are in, by index
+	for i, l := range all {
 		if l.err != nil {
-			maybe, failure = append(maybe, hashes[i]), l.err
+			p.maybe, p.failure = append(p.maybe, hashes[i]), l.err
 			continue
 		}
-		// Tessera counts from what the disk says. Another number than ours
-		// means that the disk was changed under us.
-		if want := first + uint64(len(in)); l.index != want {
-			return 0, s.guard.refuse("appending leaf: it got index %d, want %d", l.index, want)
+		p.indexes[i] = l.index
+		order = append(order, i)
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(all[a].index, all[b].index) })
+	for n, i := range order {
+		if want := first + uint64(n); all[i].index != want { // #nosec G115 -- at most maxBatch
+			p.wrong = fmt.Sprintf("it got index %d, want %d", all[i].index, want)
+			return p
 		}
-		in = append(in, hashes[i])
+		p.in = append(p.in, hashes[i])
 	}
-	s.maybe = maybe
-	if err := s.guard.commit(in, failure != nil); err != nil {
-		return 0, err
-	}
-	if failure != nil {
-		return 0, failure
-	}
-	return first, s.refresh()
+	return p
 }
 
 // resolve adds the batch to tessera and waits for it. Futures do not know
