@@ -38,6 +38,14 @@ each=$((seconds / ${#targets[@]}))
 [ "$each" -ge 1 ] || each=1
 echo "fuzz: ${#targets[@]} targets, ${each}s each; built in $((SECONDS - started))s"
 
+# overtaken LOG NAME: the target failed, but only for Go 1.26's own race between
+# the end of -fuzztime and its workers (go.dev/issue/75804, mended in Go 1.27): all
+# that it says is the deadline. An input that fails a target is always named.
+overtaken() {
+	[ "$(sed -n '/^--- FAIL/,$p' "$1")" = "$(printf -- '%s\n    context deadline exceeded\nFAIL' \
+		"$(grep "^--- FAIL: $2 (" "$1")")" ]
+}
+
 cache=$(go env GOCACHE)/fuzz
 failed=0
 for target in "${targets[@]}"; do
@@ -47,6 +55,8 @@ for target in "${targets[@]}"; do
 	if (cd "$dir" && "$binary" -test.run '^$' -test.fuzz "^$name\$" -test.fuzztime "${each}s" \
 		-test.fuzzminimizetime 10x -test.fuzzcachedir "$cache/$package" -test.timeout 0) >"$log" 2>&1; then
 		echo "fuzz: ok   $dir $name ($(grep -o 'execs: [0-9]*' "$log" | tail -1))"
+	elif overtaken "$log" "$name"; then
+		echo "fuzz: ok   $dir $name ($(grep -o 'execs: [0-9]*' "$log" | tail -1), go.dev/issue/75804 at its end)"
 	else
 		echo "fuzz: FAIL $dir $name" >&2
 		tail -50 "$log" >&2
