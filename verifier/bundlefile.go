@@ -15,8 +15,8 @@ import (
 )
 
 // A Bundle is a [Source] that has signatures and no image: a sigstore bundle
-// in a file, or a folder with the parts of a cosign .sig manifest, namely
-// payload.json (the signed bytes), layers.json (a list of its layer
+// in a file, or a folder with the parts of a cosign .sig or .att manifest,
+// namely payload.json (the signed bytes), layers.json (a list of its layer
 // descriptors with their annotations) and, where there is one, subject.json
 // ({"digest","repository"}). A [Result] from it names no platforms, since
 // nothing shows the manifest.
@@ -88,11 +88,21 @@ func legacyFolder(name string, payload, layers []byte) []*candidate {
 	}
 	var out []*candidate
 	for i, d := range descriptors {
-		c := newLegacyCandidate(name+" layer "+strconv.Itoa(i), d, payload)
-		if got := verdict.SHA256(payload); got != d.Digest {
-			c.err = verdict.Refuse(verdict.InputMalformed, "reading layers.json: layer %d is %s, and payload.json has %s", i, d.Digest, got)
+		var found []*candidate
+		switch d.MediaType {
+		case typeSimpleSigning:
+			found = []*candidate{newLegacyCandidate(name+" layer "+strconv.Itoa(i), d, payload)}
+		case typeEnvelope:
+			found = newAttestationCandidates(name+" layer "+strconv.Itoa(i), d, payload)
+		default:
+			found = []*candidate{{name: name + " layer " + strconv.Itoa(i), family: familyOther}}
 		}
-		out = append(out, c)
+		if got := verdict.SHA256(payload); got != d.Digest {
+			for _, c := range found {
+				c.err = verdict.Refuse(verdict.InputMalformed, "reading layers.json: layer %d is %s, and payload.json has %s", i, d.Digest, got)
+			}
+		}
+		out = append(out, found...)
 	}
 	return out
 }

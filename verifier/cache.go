@@ -55,7 +55,7 @@ type shared struct {
 	wg      sync.WaitGroup // the flights
 }
 
-type factKey struct{ candidate, roots, material string }
+type factKey struct{ candidate, material string }
 
 // A factEntry is a fact, or the refusal that is as much a matter of the bytes.
 type factEntry struct {

@@ -12,8 +12,12 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
@@ -26,10 +30,11 @@ import (
 	"github.com/assayd/assay/verdict"
 )
 
-// Annotations of a layer in a cosign .sig manifest.
+// Annotations of a layer in a cosign .sig or .att manifest.
 const (
 	annSignature   = "dev.cosignproject.cosign/signature"
 	annCertificate = "dev.sigstore.cosign/certificate"
+	annChain       = "dev.sigstore.cosign/chain"
 	annBundle      = "dev.sigstore.cosign/bundle"
 	annTimestamp   = "dev.sigstore.cosign/rfc3161timestamp"
 )
@@ -39,6 +44,7 @@ const (
 	maxLogEntries  = 32
 	maxTimestamps  = 32
 	maxCertificate = 64 << 10
+	maxChain       = 7 // certificates above the leaf
 )
 
 // A family is what kind of thing a candidate is.
@@ -48,9 +54,16 @@ const (
 	// familyOther is something that we do not read: a notation signature, an
 	// SBOM. That it is there tells "nothing at all" from "nothing of this kind".
 	familyOther family = iota
+	// familyLegacy is a layer of a cosign .sig manifest.
 	familyLegacy
+	// familyAttestation is one signature of a layer of a cosign .att manifest.
+	familyAttestation
+	// familyBundle is a sigstore bundle.
 	familyBundle
 )
+
+// readable are the families that are read here.
+var readable = []family{familyLegacy, familyAttestation, familyBundle}
 
 // A candidate is one thing that may be the signature or attestation that a
 // demand asks for. It may be used concurrently.
@@ -63,8 +76,9 @@ type candidate struct {
 	// err is why it could not be read.
 	err error
 
-	payload     []byte            // legacy: the signed bytes
-	annotations map[string]string // legacy
+	payload     []byte            // .sig: the signed bytes; .att: the envelope
+	signature   int               // .att: which signature of the envelope
+	annotations map[string]string // .sig and .att
 	data        []byte            // bundle
 
 	once     sync.Once
@@ -80,9 +94,32 @@ func newBundleCandidate(name string, data []byte) *candidate {
 func newLegacyCandidate(name string, layer Descriptor, payload []byte) *candidate {
 	c := &candidate{name: name, family: familyLegacy, payload: payload, annotations: layer.Annotations,
 		inputs: []Input{{Digest: layer.Digest, URI: name, MediaType: layer.MediaType}}}
-	if layer.MediaType != typeSimpleSigning {
-		c.family = familyOther
+	c.digest = c.layerDigest()
+	return c
+}
+
+// newAttestationCandidates returns one candidate for each signature of the
+// envelope in a .att layer: they are of different signers.
+func newAttestationCandidates(name string, layer Descriptor, envelope []byte) []*candidate {
+	n := 1
+	if env, err := parseEnvelope(envelope); err == nil {
+		n = len(env.signatures)
 	}
+	out := make([]*candidate, n)
+	for i := range out {
+		c := &candidate{name: name, family: familyAttestation, payload: envelope, signature: i, annotations: layer.Annotations,
+			inputs: []Input{{Digest: layer.Digest, URI: name, MediaType: layer.MediaType}}}
+		if n > 1 {
+			c.name = fmt.Sprintf("%s signature %d", name, i)
+		}
+		c.digest = c.layerDigest()
+		out[i] = c
+	}
+	return out
+}
+
+// layerDigest names all that the verification of a cosign layer looks at.
+func (c *candidate) layerDigest() verdict.Digest {
 	h := sha256.New()
 	put := func(s string) {
 		var n [8]byte
@@ -90,16 +127,16 @@ func newLegacyCandidate(name string, layer Descriptor, payload []byte) *candidat
 		h.Write(n[:])
 		h.Write([]byte(s))
 	}
-	put(string(verdict.SHA256(payload)))
-	for _, k := range []string{annSignature, annCertificate, annBundle, annTimestamp} {
-		v, ok := layer.Annotations[k]
+	put(strconv.Itoa(int(c.family)) + " " + strconv.Itoa(c.signature))
+	put(string(verdict.SHA256(c.payload)))
+	for _, k := range []string{annSignature, annCertificate, annChain, annBundle, annTimestamp} {
+		v, ok := c.annotations[k]
 		if ok { // an empty annotation is not an absent one
 			put(k)
 		}
 		put(v)
 	}
-	c.digest = verdict.DigestFromBytes([sha256.Size]byte(h.Sum(nil)))
-	return c
+	return verdict.DigestFromBytes([sha256.Size]byte(h.Sum(nil)))
 }
 
 // parse reads the candidate once.
@@ -110,6 +147,8 @@ func (c *candidate) parse() (*entity, error) {
 			c.parseErr = c.err
 		case c.family == familyLegacy:
 			c.entity, c.parseErr = parseLegacy(c.payload, c.annotations)
+		case c.family == familyAttestation:
+			c.entity, c.parseErr = parseAttestation(c.payload, c.signature, c.annotations)
 		default:
 			c.entity, c.parseErr = parseBundle(c.data)
 		}
@@ -122,16 +161,25 @@ func (c *candidate) parse() (*entity, error) {
 // where the library's own entity parses them anew in each step.
 type entity struct {
 	leaf *x509.Certificate // nil: signed by a bare key
-	hint string            // what a bundle calls that key
-	sig  []byte
+	// issuers are the further certificates that came with it. Nobody vouches
+	// for them.
+	issuers []*x509.Certificate
+	hint    string // what a bundle calls the bare key
+	sig     []byte
+	// stamped is what timestamps are over where that is not sig.
+	stamped []byte
 	// message is what sig is over. It is nil for a message signature, of which
 	// only the digest is known.
 	message       []byte
 	messageDigest []byte
 	claims        *claims
-	content       verify.SignatureContent
-	entries       []*tlog.Entry
-	timestamps    [][]byte
+	// statement is the payload of an in-toto statement.
+	statement []byte
+	content   verify.SignatureContent
+	entries   []*tlog.Entry
+	// intoto is an entry that the library does not read, or nil.
+	intoto     *intotoEntry
+	timestamps [][]byte
 	// key stands for the bare key while one is tried.
 	key verify.VerificationContent
 }
@@ -140,6 +188,17 @@ type entity struct {
 func (e *entity) withKey(content verify.VerificationContent) *entity {
 	c := *e
 	c.leaf, c.key = nil, content
+	return &c
+}
+
+// asStamped returns e as timestamps see it.
+func (e *entity) asStamped() *entity {
+	if e.stamped == nil {
+		return e
+	}
+	c := *e
+	sum := sha256.Sum256(e.message)
+	c.content = bundle.NewMessageSignature(sum[:], protocommon.HashAlgorithm_SHA2_256.String(), e.stamped)
 	return &c
 }
 
@@ -180,34 +239,135 @@ func (e *entity) VerificationContent() (verify.VerificationContent, error) {
 
 // parseLegacy reads one layer of a cosign .sig manifest.
 func parseLegacy(payload []byte, ann map[string]string) (*entity, error) {
-	malformed := func(format string, args ...any) (*entity, error) {
-		return nil, verdict.Refuse(verdict.InputMalformed, "reading .sig layer: "+format, args...)
+	e := &entity{message: payload}
+	var err error
+	if e.sig, err = base64.StdEncoding.Strict().DecodeString(ann[annSignature]); err != nil || len(e.sig) == 0 {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading .sig layer: annotation %s is no signature in base64", annSignature)
+	}
+	if err := e.readAnnotations(ann); err != nil {
+		return nil, err
+	}
+	if e.claims, err = parseSimpleSigning(payload); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(payload)
+	e.content = bundle.NewMessageSignature(sum[:], protocommon.HashAlgorithm_SHA2_256.String(), e.sig)
+	return e, nil
+}
+
+// parseAttestation reads one signature of a layer of a cosign .att manifest.
+func parseAttestation(envelope []byte, n int, ann map[string]string) (*entity, error) {
+	env, err := parseEnvelope(envelope)
+	if err != nil {
+		return nil, err
+	}
+	// Cosign writes it empty, since the envelope has the signature.
+	if ann[annSignature] != "" {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading .att layer: annotation %s is not empty", annSignature)
+	}
+	e := &entity{sig: env.signatures[n], message: verdict.PAE(env.payloadType, env.payload), statement: env.payload, stamped: envelope}
+	if err := e.readAnnotations(ann); err != nil {
+		return nil, err
+	}
+	if e.claims, err = parseStatement(env.payloadType, env.payload); err != nil {
+		return nil, err
+	}
+	e.content = &bundle.Envelope{Envelope: &dsse.Envelope{PayloadType: env.payloadType, Payload: base64.StdEncoding.EncodeToString(env.payload),
+		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(e.sig)}}}}
+	return e, nil
+}
+
+// An envelope is a DSSE envelope (DSSE v1 envelope.md).
+type envelope struct {
+	payloadType string
+	payload     []byte
+	signatures  [][]byte
+}
+
+// maxEnvelopeSignatures bounds the signatures of one envelope.
+const maxEnvelopeSignatures = 8
+
+// parseEnvelope reads a DSSE envelope. Key IDs are hints that nobody signed, and
+// are not looked at.
+func parseEnvelope(data []byte) (*envelope, error) {
+	malformed := func(format string, args ...any) (*envelope, error) {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading envelope: "+format, args...)
+	}
+	obj, err := parseObject(data, maxManifestValues)
+	if err != nil {
+		return malformed("%w", err)
+	}
+	env := &envelope{}
+	var payload string
+	var list []json.RawMessage
+	if err := errors.Join(obj.optional("payloadType", &env.payloadType), obj.optional("payload", &payload), obj.optional("signatures", &list)); err != nil {
+		return malformed("%w", err)
+	}
+	if len(list) == 0 || len(list) > maxEnvelopeSignatures {
+		return malformed("%d signatures, want 1 to %d", len(list), maxEnvelopeSignatures)
+	}
+	if env.payload, err = decodeBase64(payload); err != nil {
+		return malformed("payload: %w", err)
+	}
+	if len(env.payload) > MaxPayloadBytes {
+		return nil, verdict.Fail(verdict.InputLimit, "reading envelope: payload of %d bytes, want at most %d", len(env.payload), MaxPayloadBytes)
+	}
+	for i, raw := range list {
+		s, err := part(raw)
+		var text string
+		if err == nil {
+			err = s.optional("sig", &text)
+		}
+		if err != nil {
+			return malformed("signature %d: %w", i, err)
+		}
+		sig, err := decodeBase64(text)
+		if err != nil || len(sig) == 0 {
+			return malformed("signature %d is empty or not base64", i)
+		}
+		env.signatures = append(env.signatures, sig)
+	}
+	return env, nil
+}
+
+// decodeBase64 takes both alphabets, as DSSE demands of readers.
+func decodeBase64(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "-_") {
+		return base64.URLEncoding.Strict().DecodeString(s)
+	}
+	return base64.StdEncoding.Strict().DecodeString(s)
+}
+
+// readAnnotations reads what came with a cosign layer: certificates, a log
+// entry, a timestamp.
+func (e *entity) readAnnotations(ann map[string]string) error {
+	malformed := func(format string, args ...any) error {
+		return verdict.Refuse(verdict.InputMalformed, "reading layer: "+format, args...)
 	}
 	for k, v := range ann {
 		if len(v) > maxAnnotationBytes {
 			return malformed("annotation %q has %d bytes, want at most %d", clipQuote(k), len(v), maxAnnotationBytes)
 		}
 	}
-	e := &entity{message: payload}
 	var err error
-	if e.sig, err = base64.StdEncoding.Strict().DecodeString(ann[annSignature]); err != nil || len(e.sig) == 0 {
-		return malformed("annotation %s is no signature in base64", annSignature)
-	}
 	if text, ok := ann[annCertificate]; ok {
 		block, rest := pem.Decode([]byte(text))
 		if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) != 0 {
 			return malformed("annotation %s is not one PEM certificate", annCertificate)
 		}
 		if e.leaf, err = parseLeaf(block.Bytes); err != nil {
-			return nil, err
+			return err
 		}
 	}
+	// The chain counts for nothing but an own PKI, so that one that cannot be
+	// read is no worse than none.
+	if certs, err := parseCertificates([]byte(ann[annChain])); err == nil && len(certs) <= maxChain {
+		e.issuers = certs
+	}
 	if text, ok := ann[annBundle]; ok {
-		entry, err := parseSETBundle([]byte(text))
-		if err != nil {
-			return nil, err
+		if err := e.readSETBundle([]byte(text)); err != nil {
+			return err
 		}
-		e.entries = []*tlog.Entry{entry}
 	}
 	if text, ok := ann[annTimestamp]; ok {
 		obj, err := parseObject([]byte(text), maxManifestValues)
@@ -220,12 +380,7 @@ func parseLegacy(payload []byte, ann map[string]string) (*entity, error) {
 		}
 		e.timestamps = [][]byte{token}
 	}
-	if e.claims, err = parseSimpleSigning(payload); err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(payload)
-	e.content = bundle.NewMessageSignature(sum[:], protocommon.HashAlgorithm_SHA2_256.String(), e.sig)
-	return e, nil
+	return nil
 }
 
 // parseLeaf parses a signing certificate. Fulcio marks a name of a kind that
@@ -249,11 +404,11 @@ func parseLeaf(der []byte) (*x509.Certificate, error) {
 	return leaf, nil
 }
 
-// parseSETBundle reads cosign's annotation with an entry and its signed entry
+// readSETBundle reads cosign's annotation with an entry and its signed entry
 // timestamp.
-func parseSETBundle(data []byte) (*tlog.Entry, error) {
-	malformed := func(format string, args ...any) (*tlog.Entry, error) {
-		return nil, verdict.Refuse(verdict.InputMalformed, "reading annotation %s: "+format, append([]any{annBundle}, args...)...)
+func (e *entity) readSETBundle(data []byte) error {
+	malformed := func(format string, args ...any) error {
+		return verdict.Refuse(verdict.InputMalformed, "reading annotation %s: "+format, append([]any{annBundle}, args...)...)
 	}
 	obj, err := parseObject(data, maxManifestValues)
 	if err != nil {
@@ -277,7 +432,14 @@ func parseSETBundle(data []byte) (*tlog.Entry, error) {
 	}
 	kind, version, err := entryKind(body)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if kind == "intoto" && version == "0.0.1" {
+		if e.intoto, err = parseIntoto(body); err != nil {
+			return err
+		}
+		e.intoto.set, e.intoto.logID, e.intoto.integratedTime, e.intoto.logIndex = set, hex.EncodeToString(id), time, index
+		return nil
 	}
 	entry, err := tlog.ParseTransparencyLogEntry(&protorekor.TransparencyLogEntry{
 		LogIndex:          index,
@@ -290,7 +452,8 @@ func parseSETBundle(data []byte) (*tlog.Entry, error) {
 	if err != nil {
 		return malformed("%w", err)
 	}
-	return entry, nil
+	e.entries = []*tlog.Entry{entry}
+	return nil
 }
 
 // entryKind reads the kind of a log entry out of its body, and refuses those
@@ -304,7 +467,7 @@ func entryKind(body []byte) (kind, version string, err error) {
 		return "", "", verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
 	}
 	switch kind + " " + version {
-	case "hashedrekord 0.0.1", "dsse 0.0.1", "intoto 0.0.2", "hashedrekord 0.0.2":
+	case "hashedrekord 0.0.1", "dsse 0.0.1", "intoto 0.0.1", "intoto 0.0.2", "hashedrekord 0.0.2":
 		return kind, version, nil
 	}
 	return "", "", verdict.Refuse(verdict.InputUnsupported, "reading log entry: kind %q version %q is not supported", clipQuote(kind), clipQuote(version))
@@ -333,8 +496,13 @@ func parseBundle(data []byte) (*entity, error) {
 		return malformed("more than %d log entries or %d timestamps", maxLogEntries, maxTimestamps)
 	}
 	for _, t := range material.GetTlogEntries() {
-		if _, _, err := entryKind(t.GetCanonicalizedBody()); err != nil {
+		kind, version, err := entryKind(t.GetCanonicalizedBody())
+		if err != nil {
 			return nil, err
+		}
+		// Only cosign's .att layers have it: bundles are younger.
+		if kind == "intoto" && version == "0.0.1" {
+			return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: log entry of kind intoto 0.0.1")
 		}
 	}
 	b, err := bundle.NewBundle(pb)
@@ -360,8 +528,17 @@ func parseBundle(data []byte) (*entity, error) {
 		if len(m.X509CertificateChain.GetCertificates()) == 0 {
 			return malformed("the certificate chain is empty")
 		}
-		// Only the leaf is taken: issuers come from the trust roots.
 		e.leaf, err = parseLeaf(m.X509CertificateChain.GetCertificates()[0].GetRawBytes())
+		for i, c := range m.X509CertificateChain.GetCertificates()[1:] {
+			if i == maxChain {
+				return malformed("more than %d certificates", maxChain+1)
+			}
+			issuer, err := x509.ParseCertificate(c.GetRawBytes())
+			if err != nil {
+				return malformed("certificate %d: %w", i+2, err)
+			}
+			e.issuers = append(e.issuers, issuer)
+		}
 	default:
 		return malformed("there is neither certificate nor key")
 	}
@@ -392,7 +569,7 @@ func (e *entity) readEnvelope(env *protodsse.Envelope) error {
 	if err != nil {
 		return err
 	}
-	e.claims = c
+	e.claims, e.statement = c, env.GetPayload()
 	e.sig = env.GetSignatures()[0].GetSig()
 	e.message = verdict.PAE(env.GetPayloadType(), env.GetPayload())
 	return nil

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/assayd/assay/verdict"
 )
@@ -26,6 +27,8 @@ var (
 // identity, or a key alone.
 type signer struct {
 	issuer, san string
+	// names are all names of a certificate of an own PKI; san is the first.
+	names []string
 	// extensions are Fulcio's, by the last number of the OID.
 	extensions map[int]string
 	// certificate and key are digests of the certificate's DER and of the
@@ -38,7 +41,7 @@ func (s *signer) id() string {
 	if s.certificate == "" {
 		return "key\n" + string(s.key)
 	}
-	return "identity\n" + s.issuer + "\n" + s.san
+	return "identity\n" + s.issuer + "\n" + s.san + strings.Join(s.names, "\n")
 }
 
 // readSigner reads the identity out of a leaf certificate. Several names, or
@@ -81,32 +84,17 @@ func readSigner(leaf *x509.Certificate) (*signer, error) {
 // an e-mail address, or Fulcio's OtherName, as the bytes are.
 func readSAN(leaf *x509.Certificate) (string, error) {
 	malformed := verdict.Refuse(verdict.InputMalformed, "reading certificate: the subject alternative name is not readable")
-	var names []asn1.RawValue
-	for _, e := range leaf.Extensions {
-		if !e.Id.Equal(oidSAN) {
-			continue
-		}
-		var seq asn1.RawValue
-		if rest, err := asn1.Unmarshal(e.Value, &seq); err != nil || len(rest) != 0 || seq.Tag != asn1.TagSequence || seq.Class != asn1.ClassUniversal {
-			return "", malformed
-		}
-		for rest := seq.Bytes; len(rest) > 0; {
-			var v asn1.RawValue
-			var err error
-			if rest, err = asn1.Unmarshal(rest, &v); err != nil || v.Class != asn1.ClassContextSpecific {
-				return "", malformed
-			}
-			names = append(names, v)
-		}
+	names, err := sanNames(leaf)
+	if err != nil {
+		return "", err
 	}
 	if len(names) != 1 {
 		return "", verdict.Refuse(verdict.IdentityAmbiguous, "reading certificate: it has %d subject alternative names, want 1", len(names))
 	}
-	const tagOtherName, tagEmail, tagURI = 0, 1, 6
 	switch n := names[0]; n.Tag {
-	case tagEmail, tagURI:
+	case sanEmail, sanURI:
 		return string(n.Bytes), nil
-	case tagOtherName:
+	case sanOther:
 		var other struct {
 			Type  asn1.ObjectIdentifier
 			Value asn1.RawValue `asn1:"tag:0"`
@@ -127,8 +115,8 @@ func readSAN(leaf *x509.Certificate) (string, error) {
 	}
 }
 
-// matches compares a signer with what a keyless authority demands.
-func (a *authority) matches(s *signer) error {
+// matchesKeyless compares a signer with what a keyless authority demands.
+func (a *authority) matchesKeyless(s *signer) error {
 	k := a.Keyless
 	if s.issuer != k.Issuer {
 		return verdict.Refuse(verdict.IdentityIssuer, "comparing identity: issuer is %q, want %q", s.issuer, k.Issuer)

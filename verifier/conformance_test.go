@@ -3,11 +3,19 @@
 package verifier_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -21,12 +29,12 @@ import (
 // expected result, with the demands that the command line would make.
 func TestRealImages(t *testing.T) {
 	ran := 0
-	for _, c := range sharedCases(t, "cosign-legacy-keyless", "cosign-legacy-keyed", "cosign-legacy-keyed-rekor", "bundle-v0.1-keyless", "bundle-v0.2-keyless", "bundle-v0.3-keyless") {
+	for _, c := range sharedCases(t, "cosign-legacy-keyless", "cosign-legacy-keyed", "cosign-legacy-keyed-rekor", "bundle-v0.1-keyless", "bundle-v0.2-keyless", "bundle-v0.3-keyless", "github-attestation", "cosign-legacy-attestation-keyless") {
 		t.Run(c.Name, func(t *testing.T) {
 			ran++
 			o := c.demand(t)
-			o.RequireLog = c.Kind != "cosign-legacy-keyed"
-			provenance := c.Kind == "bundle-v0.1-keyless" || c.Kind == "bundle-v0.2-keyless"
+			o.RequireLog = c.Kind != "cosign-legacy-keyed" && c.Kind != "github-attestation"
+			provenance := slices.Contains([]string{"bundle-v0.1-keyless", "bundle-v0.2-keyless", "github-attestation", "cosign-legacy-attestation-keyless"}, c.Kind)
 			src := c.source(t)
 			if provenance {
 				v := newVerifier(t, verifier.Config{Policy: oneOff(t, o), Roots: c.roots(t), Source: src})
@@ -87,24 +95,84 @@ func TestRealOtherRoots(t *testing.T) {
 	}
 }
 
+// TestRealPKI: a signature by a certificate of an own PKI, without any proof of
+// time. Each other demand is refused by the check that is there for it.
+func TestRealPKI(t *testing.T) {
+	for _, c := range sharedCases(t, "cosign-legacy-pki") {
+		pem := string(readFile(t, sharedFile(t, "testdata", "roots", "keys", "containers-image", "pki_root_crts.pem")))
+		roots := func(kind, pem string) *verifier.Roots {
+			t.Helper()
+			r, err := verifier.ParseRoots([]byte("version: 1\ntrust-stores:\n  own:\n    kind: " + kind + "\n    pem: |\n      " + strings.ReplaceAll(strings.TrimSpace(pem), "\n", "\n      ") + "\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		policy := func(subject string) *verifier.Policy {
+			t.Helper()
+			p, err := verifier.ParsePolicy("policy.yaml", []byte("version: 1\nauthorities:\n  own:\n    x509:\n      trust-stores: [own]\n      subject: "+subject+"\nrules:\n  - name: all\n    repositories: [\"**\"]\n    authorities: [own]\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		good := policy(c.Signatures[0].SAN)
+		for name, tc := range map[string]struct {
+			policy *verifier.Policy
+			roots  *verifier.Roots
+			at     time.Time
+			want   verdict.Code
+		}{
+			"genuine":         {good, roots("x509", pem), now, ""},
+			"other subject":   {policy("somebody@example.com"), roots("x509", pem), now, verdict.IdentitySAN},
+			"other authority": {good, roots("x509", otherCA(t)), now, verdict.CertUntrusted},
+			"before it began": {good, roots("x509", pem), time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC), verdict.CertExpiredAtSigning},
+		} {
+			t.Run(name, func(t *testing.T) {
+				v := newVerifier(t, verifier.Config{Policy: tc.policy, Roots: tc.roots, Source: c.source(t)})
+				ok, code, res := verify(t.Context(), t, v, c.image(), tc.at)
+				if code != tc.want || ok != (tc.want == "") {
+					t.Errorf("passed %v with %q, want %q", ok, code, tc.want)
+				}
+				if ok && !res.NotAfter.After(now) {
+					t.Errorf("NotAfter is %v, want the end of the chain", res.NotAfter)
+				}
+			})
+		}
+		if _, err := verifier.New(verifier.Config{Policy: good, Roots: roots("ca", pem), Source: c.source(t)}); err == nil || !strings.Contains(err.Error(), "of kind ca") {
+			t.Errorf("a store of another kind: got %v", err)
+		}
+	}
+}
+
+// otherCA is the PEM certificate of an authority that signed nothing here.
+func otherCA(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.AddDate(-9, 0, 0), NotAfter: now.AddDate(9, 0, 0), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
 // TestRealOtherKinds: what is there and not read here is not taken for nothing.
 func TestRealOtherKinds(t *testing.T) {
 	want := map[string]verdict.Code{
-		"unsigned":                          verdict.SigNone,
-		"notation-jws":                      verdict.SigNoneOfKind,
-		"cosign-legacy-attestation-keyless": verdict.SigNoneOfKind,
+		"unsigned":     verdict.SigNone,
+		"notation-jws": verdict.SigNoneOfKind,
 	}
-	for _, c := range sharedCases(t, "unsigned", "notation-jws", "cosign-legacy-attestation-keyless") {
+	for _, c := range sharedCases(t, "unsigned", "notation-jws") {
 		if !strings.HasPrefix(c.Path, "images/") {
 			continue
 		}
 		t.Run(c.Name, func(t *testing.T) {
 			o := verifier.OneOff{Identity: "somebody", Issuer: "https://issuer.example"}
 			roots := loadRoots(t, sharedFile(t, "testdata", "roots", "public-good", "trusted_root.json"))
-			if c.Kind == "cosign-legacy-attestation-keyless" {
-				o.Attestation = verifier.ClassProvenance
-				want[c.Kind] = verdict.InputUnsupported
-			}
 			v := newVerifier(t, verifier.Config{Policy: oneOff(t, o), Roots: roots, Source: c.source(t)})
 			ok, code, _ := verify(t.Context(), t, v, c.image(), now)
 			if ok || code != want[c.Kind] {

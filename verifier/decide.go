@@ -34,6 +34,8 @@ type demandState struct {
 	// accepted are the signatures that count, rejected why others do not.
 	accepted []accepted
 	rejected []rejected
+	// failure is the first thing that could not be decided about a candidate.
+	failure error
 }
 
 type accepted struct {
@@ -79,12 +81,12 @@ func (d *decision) allMet() bool {
 }
 
 func (d *decision) look(c *candidate) {
-	if c.family == familyOther {
+	if !slices.ContainsFunc(d.demands, func(s *demandState) bool { return !s.met && s.reads(c.family) }) {
 		return
 	}
 	e, err := c.parse()
 	for _, s := range d.demands {
-		if s.met {
+		if s.met || !s.reads(c.family) {
 			continue
 		}
 		if err != nil {
@@ -97,6 +99,9 @@ func (d *decision) look(c *candidate) {
 		}
 		s.kinds++
 		for _, a := range s.authorities {
+			if !a.reads(c.family) {
+				continue
+			}
 			f, serr := d.check(c, e, a)
 			if serr == nil && s.rule.RequireReference && s.what == "" {
 				serr = d.checkReference(f)
@@ -111,7 +116,16 @@ func (d *decision) look(c *candidate) {
 	}
 }
 
+// reads says whether a signature of that family can be of one of the demand's
+// authorities.
+func (s *demandState) reads(f family) bool {
+	return slices.ContainsFunc(s.authorities, func(a *authority) bool { return a.reads(f) })
+}
+
 func (s *demandState) reject(at stage, err error, authority string, c *candidate) {
+	if isFailure(err) && s.failure == nil {
+		s.failure = err
+	}
 	r := verdict.ReasonOf(err)
 	r.Authority = authority
 	s.rejected = append(s.rejected, rejected{at, r, authority, c.name})
@@ -141,11 +155,12 @@ func (d *decision) check(c *candidate, e *entity, a *authority) (*fact, *stageEr
 		return nil, &stageError{stageTime, verdict.Refuse(verdict.TimeUntrusted, "comparing time of signing: it is proven for %s, and now is %s; one of these clocks is wrong",
 			f.times[n-1].UTC().Format(time.RFC3339), d.at.UTC().Format(time.RFC3339))}
 	}
-	if a.Key != nil {
-		if err := a.inWindow(f.times, d.at); err != nil {
-			return nil, &stageError{stageIdentity, err}
-		}
-	} else if err := a.matches(f.signer); err != nil {
+	// What nothing dates counts while its certificates are valid.
+	if len(f.times) == 0 && !f.window.contains(d.at) {
+		return nil, &stageError{stageTime, verdict.Refuse(verdict.CertExpiredAtSigning, "comparing validity: nothing proves when it was signed, now is %s, and its certificates are valid together from %s",
+			d.at.UTC().Format(time.RFC3339), f.window)}
+	}
+	if err := a.matches(f, d.at); err != nil {
 		return nil, &stageError{stageIdentity, err}
 	}
 	if err := d.v.denied(f); err != nil {
@@ -164,6 +179,17 @@ func (d *decision) checkReference(f *fact) *stageError {
 	return nil
 }
 
+// matches compares a signer with what an authority demands.
+func (a *authority) matches(f *fact, at time.Time) error {
+	switch {
+	case a.Key != nil:
+		return a.inWindow(f.times, at)
+	case a.X509 != nil:
+		return a.matchesX509(f.signer)
+	}
+	return a.matchesKeyless(f.signer)
+}
+
 // inWindow compares a key's window with every proven time of signing, and with
 // the time of the decision where none is proven.
 func (a *authority) inWindow(times []time.Time, at time.Time) error {
@@ -171,24 +197,23 @@ func (a *authority) inWindow(times []time.Time, at time.Time) error {
 	if len(times) == 0 {
 		times, what = []time.Time{at}, "nothing proves when it was signed, and now is"
 	}
+	w := window{a.Key.NotBefore, a.Key.NotAfter}
 	for _, t := range times {
-		if t.Before(a.Key.NotBefore) || !a.Key.NotAfter.IsZero() && t.After(a.Key.NotAfter) {
-			return verdict.Refuse(verdict.KeyWindow, "comparing key window: %s %s, want %s to %s", what, t.UTC().Format(time.RFC3339), window(a.Key.NotBefore), window(a.Key.NotAfter))
+		if !w.contains(t) {
+			return verdict.Refuse(verdict.KeyWindow, "comparing key window: %s %s, want %s", what, t.UTC().Format(time.RFC3339), w)
 		}
 	}
 	return nil
 }
 
-func window(t time.Time) string {
-	if t.IsZero() {
-		return "any time"
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
 // denied applies the owners' deny list to a fact. Deny beats allow.
 func (v *Verifier) denied(f *fact) error {
 	s := f.signer
+	for _, n := range s.names {
+		if v.deny.DeniesIdentity(s.issuer, n) {
+			return verdict.Refuse(verdict.RevokedIdentity, "applying deny list: owners denied the identity %q of %q", n, s.issuer)
+		}
+	}
 	switch {
 	case s.certificate != "" && v.deny.DeniesIdentity(s.issuer, s.san):
 		return verdict.Refuse(verdict.RevokedIdentity, "applying deny list: owners denied the identity %q of %q", s.san, s.issuer)
@@ -396,6 +421,11 @@ func (d *decision) result(req Request, ev *evidence) (*Result, error) {
 	if ev.failure != nil && !d.allMet() {
 		return d.undecided(res, ev.failure)
 	}
+	for _, s := range d.demands {
+		if !s.met && s.failure != nil {
+			return d.undecided(res, s.failure)
+		}
+	}
 	outcomes := d.outcomes(candidates)
 	for _, o := range outcomes {
 		if o.outcome == verdict.OutcomeFail || o.outcome == verdict.OutcomeAuditFail {
@@ -431,10 +461,22 @@ func (d *decision) account(res *Result, s *demandState) {
 				res.Inputs = append(res.Inputs, in)
 			}
 		}
-		// A key that nothing dates is good for as long as its window.
-		if k := a.authority.Key; k != nil && len(a.fact.times) == 0 && !k.NotAfter.IsZero() && (res.NotAfter.IsZero() || k.NotAfter.Before(res.NotAfter)) {
-			res.NotAfter = k.NotAfter
+		// What nothing dates is good for as long as the window of its key or of
+		// its certificates.
+		if len(a.fact.times) == 0 {
+			res.bound(a.fact.window.to)
+			if k := a.authority.Key; k != nil {
+				res.bound(k.NotAfter)
+			}
 		}
+		res.bound(a.fact.expires)
+	}
+}
+
+// bound brings NotAfter forward to t, unless t is zero.
+func (r *Result) bound(t time.Time) {
+	if !t.IsZero() && (r.NotAfter.IsZero() || t.Before(r.NotAfter)) {
+		r.NotAfter = t
 	}
 }
 
@@ -535,8 +577,11 @@ func (s *demandState) explain(candidates int) *Explanation {
 
 // describe says who an authority is.
 func (a *authority) describe() string {
-	if a.Key != nil {
+	switch {
+	case a.Key != nil:
 		return "key " + string(a.spki)
+	case a.X509 != nil:
+		return a.describeX509()
 	}
 	return fmt.Sprintf("%s of %s", a.Keyless.Subject+a.Keyless.SubjectPattern, a.Keyless.Issuer)
 }

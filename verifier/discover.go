@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -46,12 +45,44 @@ type evidence struct {
 
 // wanted is what kind of candidates a policy can use.
 type wanted struct {
+	families   []family
 	signatures bool
 	predicates []string
 }
 
 func (w wanted) String() string {
-	return strconv.FormatBool(w.signatures) + " " + strings.Join(w.predicates, " ")
+	return fmt.Sprint(w.families, w.signatures) + " " + strings.Join(w.predicates, " ")
+}
+
+func (w wanted) family(f family) bool { return slices.Contains(w.families, f) }
+
+// artifact types of signatures, beside those of bundles.
+const (
+	typeEnvelope = "application/vnd.dsse.envelope.v1+json"
+	typeInToto   = "application/vnd.in-toto+json" // cosign: an attestation as a referrer of its own
+	typeCosign   = "application/vnd.dev.cosign.artifact."
+)
+
+// A shape is how a manifest carries signatures.
+type shape int
+
+const (
+	shapeOther shape = iota
+	shapeBundle
+	// shapeCosign is a manifest with cosign's layers, as under .sig and .att.
+	shapeCosign
+)
+
+// shapeOf judges an artifact type (facts: OCI 1.1 referrers of cosign and
+// sigstore).
+func shapeOf(artifactType string) shape {
+	switch {
+	case isBundleType(artifactType):
+		return shapeBundle
+	case artifactType == typeInToto, artifactType == typeEnvelope, artifactType == typeCosign+"sig.v1+json", artifactType == typeCosign+"att.v1+json":
+		return shapeCosign
+	}
+	return shapeOther
 }
 
 // readImage fetches the manifest. The error is a Refusal when there is no image,
@@ -138,37 +169,66 @@ func (s *search) fail(err error) {
 	}
 }
 
+// cosignTags are the suffixes of the tags that cosign keeps signatures and
+// attestations under.
+var cosignTags = [2]string{".sig", ".att"}
+
 func (s *search) run(ctx context.Context) {
 	var (
-		legacy []*candidate
 		listed []Descriptor
-		sigErr error
+		found  [2][]*candidate
+		errs   [3]error
 		wg     sync.WaitGroup
 	)
-	if s.want.signatures {
+	// Cosign's tags, by what can be under them.
+	wanted := [2]bool{s.want.signatures && s.want.family(familyLegacy), len(s.want.predicates) > 0 && s.want.family(familyAttestation)}
+	for i, suffix := range cosignTags {
+		if !wanted[i] {
+			continue
+		}
 		wg.Go(func() {
-			sigErr = safely(func() (err error) { legacy, err = s.legacy(ctx); return err })()
+			errs[i] = safely(func() (err error) { found[i], err = s.tagged(ctx, suffix); return err })()
 		})
 	}
-	listErr := safely(func() (err error) {
+	errs[2] = safely(func() (err error) {
 		listed, err = s.src.Referrers(ctx, s.image.Repository, s.image.Digest)
 		return err
 	})()
 	wg.Wait()
-	for _, err := range []error{sigErr, listErr} {
+	for _, err := range errs {
 		if err != nil {
 			s.fail(asFailure(err))
 		}
 	}
-	s.found = append(s.found, legacy...)
+	for _, f := range found {
+		s.found = append(s.found, f...)
+	}
 	if s.enough(s.found) {
 		return
 	}
-	s.bundles(ctx, listed)
-	// Attestations that cosign kept before bundles are known by their tag and
-	// not read: they must not look like nothing.
-	if len(s.want.predicates) > 0 && !s.enough(s.found) {
-		s.legacyAttestations(ctx)
+	s.referrers(ctx, listed)
+	// "Nothing of this kind" is another answer than "nothing at all".
+	if len(s.found) == 0 && s.failure == nil {
+		for i, suffix := range cosignTags {
+			if !wanted[i] {
+				s.probe(ctx, suffix)
+			}
+		}
+	}
+}
+
+// probe notes that there is something under one of cosign's tags.
+func (s *search) probe(ctx context.Context, suffix string) {
+	tag := legacyTag(s.image.Digest, suffix)
+	if !validTag(tag) {
+		return
+	}
+	switch _, _, _, err := s.src.Tagged(ctx, s.image.Repository, tag); {
+	case isNotFound(err):
+	case err != nil:
+		s.fail(asFailure(err))
+	default:
+		s.found = append(s.found, &candidate{name: tag, family: familyOther})
 	}
 }
 
@@ -181,9 +241,9 @@ func asFailure(err error) error {
 	return verdict.Fail(verdict.RegistryUnreachable, "looking for signatures: %w", err)
 }
 
-// legacy reads the .sig manifest.
-func (s *search) legacy(ctx context.Context) ([]*candidate, error) {
-	tag := legacyTag(s.image.Digest, ".sig")
+// tagged reads cosign's .sig or .att manifest.
+func (s *search) tagged(ctx context.Context, suffix string) ([]*candidate, error) {
+	tag := legacyTag(s.image.Digest, suffix)
 	if !validTag(tag) {
 		return nil, nil // of a sha512 digest: no registry can hold it
 	}
@@ -194,31 +254,46 @@ func (s *search) legacy(ctx context.Context) ([]*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	broken := func(err error) ([]*candidate, error) {
-		return []*candidate{{name: tag, family: familyLegacy, err: err, digest: d}}, nil
-	}
 	m, err := parseManifest(mediaType, body)
+	if err == nil && m.index != nil {
+		err = verdict.Refuse(verdict.InputMalformed, "reading %s: it is an index", tag)
+	}
 	if err != nil {
-		return broken(err)
+		return []*candidate{{name: tag, family: familyOfSuffix(suffix), err: err, digest: d}}, nil
 	}
-	if m.index != nil {
-		return broken(verdict.Refuse(verdict.InputMalformed, "reading %s: it is an index", tag))
+	return s.layers(ctx, tag, d, m)
+}
+
+func familyOfSuffix(suffix string) family {
+	if suffix == ".att" {
+		return familyAttestation
 	}
+	return familyLegacy
+}
+
+// layers reads the layers of a manifest in cosign's form.
+func (s *search) layers(ctx context.Context, name string, d verdict.Digest, m *manifest) ([]*candidate, error) {
 	layers := m.layers
 	var over error
 	if len(layers) > MaxSignatures {
-		over = verdict.Fail(verdict.InputLimit, "reading %s: %d signatures, want at most %d", tag, len(layers), MaxSignatures)
+		over = verdict.Fail(verdict.InputLimit, "reading %s: %d signatures, want at most %d", name, len(layers), MaxSignatures)
 		layers = layers[:MaxSignatures]
 	}
-	out := make([]*candidate, len(layers))
+	out := make([][]*candidate, len(layers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	// Several layers are often signatures over one payload.
 	payloads := make(map[verdict.Digest]*payload)
 	for i, l := range layers {
-		name := fmt.Sprintf("%s layer %d", tag, i)
-		if l.MediaType != typeSimpleSigning {
-			out[i] = &candidate{name: name, family: familyOther}
+		name := fmt.Sprintf("%s layer %d", name, i)
+		var limit int64
+		switch {
+		case l.MediaType == typeSimpleSigning && s.want.family(familyLegacy):
+			limit = MaxBundleBytes
+		case l.MediaType == typeEnvelope && s.want.family(familyAttestation) && s.wantsPredicate(l.Annotations):
+			limit = MaxBundleBytes + MaxPayloadBytes/3*4 // base64
+		default:
+			out[i] = []*candidate{{name: name, family: familyOther}}
 			continue
 		}
 		p := payloads[l.Digest]
@@ -227,20 +302,34 @@ func (s *search) legacy(ctx context.Context) ([]*candidate, error) {
 			payloads[l.Digest] = p
 		}
 		g.Go(safely(func() error {
-			p.once.Do(func() {
-				p.body, p.err = s.src.Blob(gctx, s.image.Repository, l.Digest, l.Size, MaxBundleBytes)
-			})
-			out[i] = newLegacyCandidate(name, l, p.body)
-			out[i].inputs = []Input{{Digest: d, URI: s.uri(d), MediaType: m.mediaType}, {Digest: l.Digest, URI: s.uri(l.Digest), MediaType: l.MediaType}}
-			out[i].err = p.err
+			p.once.Do(func() { p.body, p.err = s.src.Blob(gctx, s.image.Repository, l.Digest, l.Size, limit) })
+			if l.MediaType == typeEnvelope {
+				out[i] = newAttestationCandidates(name, l, p.body)
+			} else {
+				out[i] = []*candidate{newLegacyCandidate(name, l, p.body)}
+			}
+			for _, c := range out[i] {
+				c.inputs = []Input{{Digest: d, URI: s.uri(d), MediaType: m.mediaType}, {Digest: l.Digest, URI: s.uri(l.Digest), MediaType: l.MediaType}}
+				c.err = p.err
+			}
 			return nil
 		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	out, failed := s.splitFailures(out)
-	return out, errors.Join(over, failed)
+	found, failed := s.splitFailures(slices.Concat(out...))
+	return found, errors.Join(over, failed)
+}
+
+// annCosignPredicate is cosign's hint of what is in a .att layer.
+const annCosignPredicate = "predicateType"
+
+// wantsPredicate says whether an attestation with these unsigned hints may be
+// one that is demanded.
+func (s *search) wantsPredicate(hints map[string]string) bool {
+	hint, ok := hints[annCosignPredicate]
+	return !ok || slices.Contains(s.want.predicates, hint)
 }
 
 // A payload is fetched once for all layers that point at it.
@@ -272,12 +361,12 @@ func (s *search) splitFailures(in []*candidate) (out []*candidate, failure error
 	return out, failure
 }
 
-// bundles fetches sigstore bundles among the referrers, those first whose
+// referrers fetches signatures among the referrers, those first whose
 // (unsigned) hint says what is wanted, so that junk cannot starve them.
-func (s *search) bundles(ctx context.Context, listed []Descriptor) {
+func (s *search) referrers(ctx context.Context, listed []Descriptor) {
 	var order []Descriptor
 	for _, d := range listed {
-		if unknownArtifact(d.ArtifactType) || isBundleType(d.ArtifactType) {
+		if unknownArtifact(d.ArtifactType) || s.wantsShape(shapeOf(d.ArtifactType)) {
 			order = append(order, d)
 			continue
 		}
@@ -286,10 +375,11 @@ func (s *search) bundles(ctx context.Context, listed []Descriptor) {
 	slices.SortStableFunc(order, func(a, b Descriptor) int { return s.rank(a) - s.rank(b) })
 	for i, d := range order {
 		if i == MaxSignatures {
-			s.fail(verdict.Fail(verdict.InputLimit, "looking for signatures: more than %d bundles", MaxSignatures))
+			s.fail(verdict.Fail(verdict.InputLimit, "looking for signatures: more than %d referrers", MaxSignatures))
 			return
 		}
-		c, err := s.bundle(ctx, d)
+		c, err := s.referrer(ctx, d)
+		s.found = append(s.found, c...)
 		if err != nil {
 			s.fail(asFailure(err))
 			if code := verdict.CodeOf(err); code == verdict.InputLimit && budgetSpent(ctx) || ctx.Err() != nil {
@@ -297,11 +387,22 @@ func (s *search) bundles(ctx context.Context, listed []Descriptor) {
 			}
 			continue
 		}
-		s.found = append(s.found, c)
 		if s.enough(s.found) {
 			return
 		}
 	}
+}
+
+// wantsShape says whether anything in that shape may be demanded.
+func (s *search) wantsShape(sh shape) bool {
+	switch sh {
+	case shapeBundle:
+		return s.want.family(familyBundle)
+	case shapeCosign:
+		return s.want.family(familyLegacy) || s.want.family(familyAttestation)
+	case shapeOther:
+	}
+	return false
 }
 
 // rank orders by hints: what was asked for, what says nothing, the rest.
@@ -327,33 +428,46 @@ func budgetSpent(ctx context.Context) bool {
 	return b.requests.Load() >= MaxRequests || b.bytes.Load() >= MaxImageBytes
 }
 
-// bundle fetches the one layer of a bundle's manifest. The family is judged by
+// referrer reads one manifest that refers to the image. What it is is judged by
 // the manifest, and so is what it refers to: the list of referrers is what a
 // registry says.
-func (s *search) bundle(ctx context.Context, d Descriptor) (*candidate, error) {
-	name := "bundle " + d.Digest.Short()
-	broken := func(err error) (*candidate, error) {
-		return &candidate{name: name, family: familyBundle, err: err, digest: d.Digest}, nil
+func (s *search) referrer(ctx context.Context, d Descriptor) ([]*candidate, error) {
+	name := "referrer " + d.Digest.Short()
+	broken := func(f family, err error) ([]*candidate, error) {
+		return []*candidate{{name: name, family: f, err: err, digest: d.Digest}}, nil
 	}
 	mediaType, body, err := s.src.Manifest(ctx, s.image.Repository, d.Digest)
 	if isNotFound(err) {
-		return broken(verdict.Refuse(verdict.InputMalformed, "reading %s: it is listed and not there", name))
+		return broken(familyBundle, verdict.Refuse(verdict.InputMalformed, "reading %s: it is listed and not there", name))
 	}
 	if err != nil {
 		return nil, err
 	}
 	m, err := parseManifest(mediaType, body)
 	if err != nil {
-		return broken(err)
+		return broken(familyBundle, err)
 	}
-	if !isBundleType(m.family()) {
-		return &candidate{name: clipQuote(m.family()) + " " + d.Digest.Short(), family: familyOther}, nil
+	sh := shapeOf(m.family())
+	if !s.wantsShape(sh) {
+		return []*candidate{{name: clipQuote(m.family()) + " " + d.Digest.Short(), family: familyOther}}, nil
 	}
-	switch {
-	case m.subject != s.image.Digest:
-		return broken(verdict.Refuse(verdict.SubjectMismatch, "reading %s: it refers to %s", name, m.subject))
-	case len(m.layers) != 1 || !isBundleType(m.layers[0].MediaType):
-		return broken(verdict.Refuse(verdict.InputMalformed, "reading %s: want exactly one layer, a bundle", name))
+	if m.subject != s.image.Digest {
+		return broken(familyBundle, verdict.Refuse(verdict.SubjectMismatch, "reading %s: it refers to %s", name, m.subject))
+	}
+	if sh == shapeCosign {
+		return s.layers(ctx, name, d.Digest, m)
+	}
+	return s.bundle(ctx, d, m)
+}
+
+// bundle fetches the one layer of a bundle's manifest.
+func (s *search) bundle(ctx context.Context, d Descriptor, m *manifest) ([]*candidate, error) {
+	name := "bundle " + d.Digest.Short()
+	broken := func(text string) ([]*candidate, error) {
+		return []*candidate{{name: name, family: familyBundle, err: verdict.Refuse(verdict.InputMalformed, "reading %s: %s", name, text), digest: d.Digest}}, nil
+	}
+	if len(m.layers) != 1 || !isBundleType(m.layers[0].MediaType) {
+		return broken("want exactly one layer, a bundle")
 	}
 	limit := int64(MaxBundleBytes)
 	if len(s.want.predicates) > 0 {
@@ -361,33 +475,16 @@ func (s *search) bundle(ctx context.Context, d Descriptor) (*candidate, error) {
 	}
 	l := m.layers[0]
 	if hint := m.annotations[annPredicate]; l.Size > limit && hint != "" && hint != PredicateSign && !slices.Contains(s.want.predicates, hint) {
-		return &candidate{name: name, family: familyOther}, nil // a large attestation that nobody asked for
+		return []*candidate{{name: name, family: familyOther}}, nil // a large attestation that nobody asked for
 	}
 	data, err := s.src.Blob(ctx, s.image.Repository, l.Digest, l.Size, limit)
 	if isNotFound(err) {
-		return broken(verdict.Refuse(verdict.InputMalformed, "reading %s: its bundle is not there", name))
+		return broken("its bundle is not there")
 	}
 	if err != nil {
 		return nil, err
 	}
 	c := newBundleCandidate(name, data)
 	c.inputs = []Input{{Digest: d.Digest, URI: s.uri(d.Digest), MediaType: m.mediaType}, {Digest: l.Digest, URI: s.uri(l.Digest), MediaType: l.MediaType}}
-	return c, nil
-}
-
-// legacyAttestations notes a .att manifest.
-func (s *search) legacyAttestations(ctx context.Context) {
-	tag := legacyTag(s.image.Digest, ".att")
-	if !validTag(tag) {
-		return
-	}
-	d, _, _, err := s.src.Tagged(ctx, s.image.Repository, tag)
-	switch {
-	case isNotFound(err):
-	case err != nil:
-		s.fail(asFailure(err))
-	default:
-		s.found = append(s.found, &candidate{name: tag, family: familyBundle, digest: d,
-			err: verdict.Refuse(verdict.InputUnsupported, "reading %s: attestations in .att manifests are not supported", tag)})
-	}
+	return []*candidate{c}, nil
 }

@@ -30,10 +30,48 @@ import (
 type fact struct {
 	claims *claims
 	signer *signer
-	// times are the proven times of signing, earliest first; none for a bare
-	// key without log or timestamp.
+	// times are the proven times of signing, earliest first; none where only
+	// the time of the decision can date the signature.
 	times []time.Time
 	logs  []logEntry
+	// chain is the signer's certificates, leaf first, up to the trust anchor,
+	// where its publisher can revoke them; stampers are those of timestamp
+	// authorities alike. Sigstore's certificates live for minutes and are not
+	// revoked.
+	chain    []*x509.Certificate
+	stampers [][]*x509.Certificate
+	// window is when an undated signature counts.
+	window window
+	// expires is when the signer wants it to end; zero for never.
+	expires time.Time
+}
+
+// A window is a span of time, inclusive at both ends; a zero end is open.
+type window struct{ from, to time.Time }
+
+func (w window) contains(t time.Time) bool {
+	return !t.Before(w.from) && (w.to.IsZero() || !t.After(w.to))
+}
+
+func (w window) String() string {
+	name := func(t time.Time) string {
+		if t.IsZero() {
+			return "any time"
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	return name(w.from) + " to " + name(w.to)
+}
+
+// and narrows w to what is in o too.
+func (w window) and(o window) window {
+	if o.from.After(w.from) {
+		w.from = o.from
+	}
+	if w.to.IsZero() || !o.to.IsZero() && o.to.Before(w.to) {
+		w.to = o.to
+	}
+	return w
 }
 
 // A logEntry is where a log has the signature.
@@ -69,55 +107,109 @@ type stageError struct {
 	err   error
 }
 
-// A material is what a signature is verified under, apart from the trust
-// roots: the demands of an authority on its proofs, and its key.
+// A material is what a signature is verified under: the trust of an authority
+// and its demands on proofs. Exactly one of key, anchors and keyless is set.
 type material struct {
-	key        crypto.PublicKey // nil: a certificate of the roots
-	spki       verdict.Digest
+	// instance has the logs and timestamp authorities, and for keyless the
+	// certificate authorities; nil for none.
+	instance *instance
+	keyless  bool
+	key      crypto.PublicKey
+	spki     verdict.Digest
+	anchors  []*x509.Certificate // of an own PKI
+
 	log        bool // an entry of a listed log is demanded
 	timestamp  bool // a timestamp of a listed authority is demanded
 	sct        bool // a certificate-transparency timestamp is demanded
 	algorithms algorithms
-}
 
-// id names the material in cache keys.
-func (m *material) id() string {
-	return string(m.spki) + " " + strconv.FormatBool(m.log) + strconv.FormatBool(m.timestamp) + strconv.FormatBool(m.sct) + strconv.FormatBool(m.algorithms.ed25519)
+	// id names all of it in cache keys.
+	id string
 }
 
 // material returns what a's signatures are verified under with roots.
 func (a *authority) material(roots *Roots, alg algorithms) (*material, error) {
-	m := &material{log: a.RequireLog, timestamp: a.RequireTimestamp, algorithms: alg}
-	if a.Key != nil {
+	m := &material{instance: roots.instance(a.instance), log: a.RequireLog, timestamp: a.RequireTimestamp, algorithms: alg}
+	if m.instance == nil && a.Roots != "" {
+		return nil, verdict.Misused("name it under sigstore of the roots file", "authority %q: the trust roots have no sigstore instance %q [%s]", a.name, a.Roots, verdict.TrustMissing)
+	}
+	var trust []string
+	switch {
+	case a.Key != nil:
 		m.key, m.spki = a.pub, a.spki
-	} else {
-		if !roots.HasCA() {
+		trust = append(trust, "key", string(a.spki))
+	case a.X509 != nil:
+		if err := roots.checkStores(a.name, a.X509.TrustStores, StoreX509); err != nil {
+			return nil, err
+		}
+		m.anchors = roots.store(StoreX509, a.X509.TrustStores)
+		trust = append(trust, "x509", certificatesID(m.anchors))
+	default:
+		m.keyless = true
+		trust = append(trust, "keyless")
+		if !m.instance.hasCA() {
 			return nil, verdict.Misused("name a trusted root", "authority %q: the trust roots list no certificate authority [%s]", a.name, verdict.TrustMissing)
 		}
-		m.log = m.log || roots.HasLog() && !a.AllowUnlogged
+		m.log = m.log || m.instance.hasLog() && !a.AllowUnlogged
 		m.timestamp = m.timestamp || !m.log
-		m.sct = roots.HasCTLog() && !a.AllowNoSCT
+		m.sct = m.instance.hasCTLog() && !a.AllowNoSCT
 	}
-	if m.log && !roots.HasLog() {
+	if m.log && !m.instance.hasLog() {
 		return nil, verdict.Misused("name a trusted root with the log, or do not demand one", "authority %q: a log entry is demanded, and the trust roots list no log [%s]", a.name, verdict.TrustMissing)
 	}
-	if m.timestamp && !roots.HasTimestamps() {
+	if m.timestamp && !m.instance.hasTimestamps() {
 		return nil, verdict.Misused("name a trusted root with the timestamp authority", "authority %q: a timestamp is demanded, and the trust roots list no timestamp authority [%s]", a.name, verdict.TrustMissing)
 	}
+	trust = append(trust, m.instance.id())
+	for _, set := range []bool{m.log, m.timestamp, m.sct, alg.ed25519} {
+		trust = append(trust, strconv.FormatBool(set))
+	}
+	m.id = strings.Join(trust, " ")
 	return m, nil
+}
+
+// certificatesID names a set of certificates.
+func certificatesID(certs []*x509.Certificate) string {
+	var all []byte
+	for _, c := range certs {
+		sum := sha256.Sum256(c.Raw)
+		all = append(all, sum[:]...)
+	}
+	return string(verdict.SHA256(all))
+}
+
+// reads says whether a signature of that family can be a's.
+func (a *authority) reads(f family) bool {
+	switch f {
+	case familyLegacy, familyAttestation, familyBundle:
+		return true
+	case familyOther:
+	}
+	return false
 }
 
 // verify runs the steps of the sigstore client specification ("Verification")
 // over e, in an order in which what is cheap and says little comes first. Time
 // is none of its inputs: every window is compared with proven times.
-func (m *material) verify(e *entity, roots *Roots) (*fact, *stageError) {
-	if m.key != nil {
-		return m.verifyKeyed(e, roots)
+func (m *material) verify(e *entity) (*fact, *stageError) {
+	switch {
+	case m.key != nil:
+		return m.verifyKeyed(e)
+	case m.keyless:
+		return m.verifyKeyless(e)
 	}
-	return m.verifyKeyless(e, roots)
+	return m.verifyX509(e)
 }
 
-func (m *material) verifyKeyless(e *entity, roots *Roots) (*fact, *stageError) {
+// trusted is what the library's steps take.
+func (m *material) trusted() root.TrustedMaterialCollection {
+	if m.instance == nil {
+		return nil
+	}
+	return root.TrustedMaterialCollection{m.instance.material}
+}
+
+func (m *material) verifyKeyless(e *entity) (*fact, *stageError) {
 	if e.leaf == nil {
 		return nil, &stageError{stageSigner, verdict.Refuse(verdict.CertUntrusted, "reading signer: it was signed with a bare key, and a certificate is demanded")}
 	}
@@ -131,7 +223,7 @@ func (m *material) verifyKeyless(e *entity, roots *Roots) (*fact, *stageError) {
 	if err := m.verifySignature(e, e.leaf.PublicKey); err != nil {
 		return nil, &stageError{stageSignature, err}
 	}
-	tm := root.TrustedMaterial(roots.material)
+	tm := root.TrustedMaterial(m.instance.material)
 	times, logs, serr := m.verifyTimes(e, tm)
 	if serr != nil {
 		return nil, serr
@@ -149,7 +241,7 @@ func (m *material) verifyKeyless(e *entity, roots *Roots) (*fact, *stageError) {
 			continue
 		}
 		if chains, err = verify.VerifyLeafCertificate(t, e.leaf, tm); err != nil {
-			return nil, &stageError{stageChain, explainChain(e.leaf, t, roots.material)}
+			return nil, &stageError{stageChain, explainChain(e.leaf, t, m.instance.material)}
 		}
 	}
 	if err := m.acceptChains(chains); err != nil {
@@ -163,7 +255,7 @@ func (m *material) verifyKeyless(e *entity, roots *Roots) (*fact, *stageError) {
 	return &fact{claims: e.claims, signer: s, times: times, logs: logs}, nil
 }
 
-func (m *material) verifyKeyed(e *entity, roots *Roots) (*fact, *stageError) {
+func (m *material) verifyKeyed(e *entity) (*fact, *stageError) {
 	if e.leaf != nil && verdict.SHA256(e.leaf.RawSubjectPublicKeyInfo) != m.spki {
 		return nil, &stageError{stageSigner, verdict.Refuse(verdict.KeyUnknown, "reading signer: it was signed with a certificate whose key is another")}
 	}
@@ -175,10 +267,7 @@ func (m *material) verifyKeyed(e *entity, roots *Roots) (*fact, *stageError) {
 	}
 	content := &keyContent{key: m.key, hint: e.hint}
 	keyed := e.withKey(content)
-	tm := root.TrustedMaterialCollection{root.NewTrustedPublicKeyMaterial(content.verifier)}
-	if roots != nil {
-		tm = append(tm, roots.material)
-	}
+	tm := append(root.TrustedMaterialCollection{root.NewTrustedPublicKeyMaterial(content.verifier)}, m.trusted()...)
 	times, logs, serr := m.verifyTimes(keyed, tm)
 	if serr != nil {
 		return nil, serr
@@ -215,7 +304,14 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 	var logs []logEntry
 	logKeys := tm.RekorLogs()
 	known := slices.ContainsFunc(e.entries, func(t *tlog.Entry) bool { return logKeys[logID(t)] != nil })
-	if m.log && !known {
+	if t := e.intoto; t != nil && logKeys[t.logID] != nil {
+		at, serr := t.verify(e, m, logKeys[t.logID])
+		if serr != nil {
+			return nil, nil, serr
+		}
+		times, logs = append(times, at), append(logs, t.logEntry())
+	}
+	if m.log && !known && len(logs) == 0 {
 		return nil, nil, &stageError{stageLog, verdict.Refuse(verdict.LogMissing, "verifying log entry: %d entries, none of a log that the trust roots list", len(e.entries))}
 	}
 	if known {
@@ -236,7 +332,7 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 		}
 	}
 	if len(e.timestamps) > 0 {
-		stamps, _, err := verify.VerifySignedTimestamp(e, tm)
+		stamps, _, err := verify.VerifySignedTimestamp(e.asStamped(), tm)
 		if err != nil {
 			return nil, nil, &stageError{stageTime, verdict.Refuse(verdict.TimeUntrusted, "proving time: %w", err)}
 		}

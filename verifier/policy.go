@@ -91,12 +91,18 @@ type Policy struct {
 	patterns []string
 }
 
-// An Authority is one possible signer: exactly one of Keyless and Key.
+// An Authority is one possible signer: exactly one of Keyless, Key and X509.
 type Authority struct {
 	// Keyless is a signer by certificate (Fulcio).
 	Keyless *Keyless `yaml:"keyless" json:"keyless,omitempty"`
 	// Key is a signer by a long-lived key.
 	Key *Key `yaml:"key" json:"key,omitempty"`
+	// X509 is a signer by a certificate of an own PKI, or an X.509-SVID.
+	X509 *X509 `yaml:"x509" json:"x509,omitempty"`
+	// Roots is the sigstore instance of the roots file whose certificate
+	// authorities, logs and timestamp authorities count. Absent means
+	// "default".
+	Roots string `yaml:"roots" json:"roots,omitempty"`
 	// RequireLog demands an entry of a transparency log that the trust roots
 	// list. A keyless authority demands one anyway where they list a log.
 	RequireLog bool `yaml:"require-log" json:"requireLog,omitempty"`
@@ -125,6 +131,18 @@ type Keyless struct {
 	// Extensions are further claims of the certificate. All that are set have
 	// to be equal.
 	Extensions *Extensions `yaml:"extensions" json:"extensions,omitempty"`
+}
+
+// X509 is a signer by a certificate whose chain leads to a trust store. Exactly
+// one of Subject and SubjectPattern is set.
+type X509 struct {
+	// TrustStores are names of trust stores of kind x509. Required.
+	TrustStores []string `yaml:"trust-stores" json:"trustStores"`
+	// Subject is the whole subject alternative name of the certificate: a URI
+	// (also a SPIFFE ID), an e-mail address or a DNS name.
+	Subject string `yaml:"subject" json:"subject,omitempty"`
+	// SubjectPattern is as in [Keyless].
+	SubjectPattern string `yaml:"subject-pattern" json:"subjectPattern,omitempty"`
 }
 
 // Extensions are the Fulcio extensions 1.3.6.1.4.1.57264.1.n that a policy can
@@ -285,10 +303,11 @@ type demand struct {
 // An authority is one that was checked.
 type authority struct {
 	Authority
-	name    string
-	subject globPattern
-	pub     crypto.PublicKey
-	spki    verdict.Digest
+	name     string
+	instance string // of the roots
+	subject  globPattern
+	pub      crypto.PublicKey
+	spki     verdict.Digest
 }
 
 func validName(s string) bool {
@@ -359,13 +378,28 @@ func compileAuthority(f *yamlFile, path, name string, a Authority) (*authority, 
 		return nil, f.errorAt(path, "", "authority name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
 	}
 	c := &authority{Authority: a, name: name}
-	switch {
-	case a.Keyless != nil && a.Key == nil:
-		return c, c.compileKeyless(f, path)
-	case a.Key != nil && a.Keyless == nil:
-		return c, c.compileKey(f, path)
+	kinds := 0
+	for _, set := range []bool{a.Keyless != nil, a.Key != nil, a.X509 != nil} {
+		if set {
+			kinds++
+		}
 	}
-	return nil, f.errorAt(path, "", "authority %q: want exactly one of keyless and key", name)
+	if kinds != 1 {
+		return nil, f.errorAt(path, "", "authority %q: want exactly one of keyless, key and x509", name)
+	}
+	c.instance = a.Roots
+	if a.Roots == "" {
+		c.instance = DefaultInstance
+	} else if !validName(a.Roots) {
+		return nil, f.errorAt(path+".roots", "", "authority %q: roots is %q, want 1 to 64 letters, digits and -_.", name, clipQuote(a.Roots))
+	}
+	switch {
+	case a.Keyless != nil:
+		return c, c.compileKeyless(f, path)
+	case a.X509 != nil:
+		return c, c.compileX509(f, path)
+	}
+	return c, c.compileKey(f, path)
 }
 
 func (a *authority) compileKeyless(f *yamlFile, path string) error {
@@ -373,21 +407,50 @@ func (a *authority) compileKeyless(f *yamlFile, path string) error {
 	switch {
 	case k.Issuer == "":
 		return f.errorAt(path+".keyless", "the same subject of another issuer is somebody else", "authority %q has no issuer", a.name)
-	case (k.Subject == "") == (k.SubjectPattern == ""):
-		return f.errorAt(path+".keyless", "", "authority %q: want exactly one of subject and subject-pattern", a.name)
 	case a.RequireLog && a.AllowUnlogged:
 		return f.errorAt(path, "", "authority %q: require-log and allow-unlogged contradict each other", a.name)
 	case strings.ContainsAny(k.Issuer, "*"):
 		return f.errorAt(path+".keyless.issuer", "", "authority %q: an issuer has no pattern", a.name)
-	case strings.Contains(k.Subject, "*"):
-		return f.errorAt(path+".keyless.subject", "use subject-pattern", "authority %q: a subject has no pattern", a.name)
 	}
-	if k.SubjectPattern != "" {
-		g, err := parseGlob(k.SubjectPattern, "/@")
-		if err != nil {
-			return f.errorAt(path+".keyless.subject-pattern", "a pattern is the whole subject, with * for parts of a segment", "authority %q: %s", a.name, err)
+	return a.compileSubject(f, path+".keyless", k.Subject, k.SubjectPattern)
+}
+
+// compileSubject checks the two ways to say who a certificate has to be for.
+func (a *authority) compileSubject(f *yamlFile, path, subject, pattern string) error {
+	switch {
+	case (subject == "") == (pattern == ""):
+		return f.errorAt(path, "", "authority %q: want exactly one of subject and subject-pattern", a.name)
+	case strings.Contains(subject, "*"):
+		return f.errorAt(path+".subject", "use subject-pattern", "authority %q: a subject has no pattern", a.name)
+	case pattern == "":
+		return nil
+	}
+	g, err := parseGlob(pattern, "/@")
+	if err != nil {
+		return f.errorAt(path+".subject-pattern", "a pattern is the whole subject, with * for parts of a segment", "authority %q: %s", a.name, err)
+	}
+	a.subject = g
+	return nil
+}
+
+func (a *authority) compileX509(f *yamlFile, path string) error {
+	if a.AllowUnlogged || a.AllowNoSCT {
+		return f.errorAt(path, "leave it out: an own PKI demands neither by itself", "authority %q: allow-unlogged and allow-no-sct are about keyless certificates", a.name)
+	}
+	if err := a.checkStoreNames(f, path+".x509.trust-stores", a.X509.TrustStores); err != nil {
+		return err
+	}
+	return a.compileSubject(f, path+".x509", a.X509.Subject, a.X509.SubjectPattern)
+}
+
+func (a *authority) checkStoreNames(f *yamlFile, path string, names []string) error {
+	if len(names) == 0 {
+		return f.errorAt(path, "name trust stores of the roots file", "authority %q: no trust store", a.name)
+	}
+	for i, n := range names {
+		if !validName(n) || slices.Contains(names[:i], n) {
+			return f.errorAt(fmt.Sprintf("%s[%d]", path, i), "", "authority %q: trust store %q is no name, or there twice", a.name, clipQuote(n))
 		}
-		a.subject = g
 	}
 	return nil
 }
@@ -523,8 +586,12 @@ func (p *Policy) compileDemand(f *yamlFile, path, rule string, names []string, r
 // signerClass is equal for authorities that are the same signer by
 // construction.
 func (a *authority) signerClass() string {
-	if a.Key != nil {
+	switch {
+	case a.Key != nil:
 		return "key\n" + string(a.spki)
+	case a.X509 != nil:
+		stores := slices.Sorted(slices.Values(a.X509.TrustStores))
+		return "x509\n" + strings.Join(stores, " ") + "\n" + a.X509.Subject + "\n" + a.X509.SubjectPattern
 	}
 	return "keyless\n" + a.Keyless.Issuer + "\n" + a.Keyless.Subject + "\n" + a.Keyless.SubjectPattern
 }

@@ -253,12 +253,18 @@ func wantedBy(rules []*compiledRule) wanted {
 			continue
 		}
 		for _, d := range r.demands {
+			for _, f := range readable {
+				if !slices.Contains(w.families, f) && slices.ContainsFunc(d.authorities, func(a *authority) bool { return a.reads(f) }) {
+					w.families = append(w.families, f)
+				}
+			}
 			if d.what == "" {
 				w.signatures = true
 			}
 			w.predicates = append(w.predicates, d.predicates...)
 		}
 	}
+	slices.Sort(w.families)
 	slices.Sort(w.predicates)
 	w.predicates = slices.Compact(w.predicates)
 	return w
@@ -268,7 +274,7 @@ func wantedBy(rules []*compiledRule) wanted {
 // the cache where it is known.
 func (v *Verifier) fact(c *candidate, a *authority) (*fact, *stageError) {
 	m := v.materials[a]
-	key := factKey{string(c.digest), string(v.roots.Digest()), m.id()}
+	key := factKey{string(c.digest), m.id}
 	if e, ok := v.shared.facts.Get(key); ok {
 		return e.fact, e.refuse
 	}
@@ -276,7 +282,7 @@ func (v *Verifier) fact(c *candidate, a *authority) (*fact, *stageError) {
 	if err != nil {
 		return nil, &stageError{stageRead, err}
 	}
-	f, serr := m.verify(e, v.roots)
+	f, serr := m.verify(e)
 	if serr == nil || !isFailure(serr.err) {
 		v.shared.facts.Add(key, factEntry{f, serr})
 	}
