@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// An Authority is one possible signer: exactly one of Keyless, Key and X509.
+type Authority struct {
+	// Keyless is a signer by certificate (Fulcio).
+	Keyless *Keyless `yaml:"keyless" json:"keyless,omitempty"`
+	// Key is a signer by a long-lived key.
+	Key *Key `yaml:"key" json:"key,omitempty"`
+	// X509 is a signer by a certificate of an own PKI, or an X.509-SVID.
+	X509 *X509 `yaml:"x509" json:"x509,omitempty"`
+	// Roots is the sigstore instance of the roots file whose certificate
+	// authorities, logs and timestamp authorities count. Absent means
+	// "default".
+	Roots string `yaml:"roots" json:"roots,omitempty"`
+	// RequireLog demands an entry of a transparency log that the trust roots
+	// list. A keyless authority demands one anyway where they list a log.
+	RequireLog bool `yaml:"require-log" json:"requireLog,omitempty"`
+	// RequireTimestamp demands a timestamp (RFC 3161) of an authority that the
+	// trust roots list, also where a log proves the time.
+	RequireTimestamp bool `yaml:"require-timestamp" json:"requireTimestamp,omitempty"`
+	// AllowUnlogged takes a keyless signature without a log entry although the
+	// trust roots list a log. A timestamp has to prove the time then.
+	AllowUnlogged bool `yaml:"allow-unlogged" json:"allowUnlogged,omitempty"`
+	// AllowNoSCT takes a certificate without certificate-transparency
+	// timestamp although the trust roots list such a log.
+	AllowNoSCT bool `yaml:"allow-no-sct" json:"allowNoSCT,omitempty"`
+}
+
+// Keyless is a signer by certificate: OIDC issuer and subject, both compared
+// byte for byte. Exactly one of Subject and SubjectPattern is set.
+type Keyless struct {
+	// Issuer is the whole OIDC issuer (Fulcio extensions 1 and 8). Required.
+	Issuer string `yaml:"issuer" json:"issuer"`
+	// Subject is the whole subject alternative name of the certificate.
+	Subject string `yaml:"subject" json:"subject,omitempty"`
+	// SubjectPattern is a subject in which each "*" stands for one or more
+	// characters other than "/" and "@". There are no expressions: a pattern
+	// is always about the whole subject.
+	SubjectPattern string `yaml:"subject-pattern" json:"subjectPattern,omitempty"`
+	// Extensions are further claims of the certificate. All that are set have
+	// to be equal.
+	Extensions *Extensions `yaml:"extensions" json:"extensions,omitempty"`
+}
+
+// X509 is a signer by a certificate whose chain leads to a trust store. Exactly
+// one of Subject and SubjectPattern is set.
+type X509 struct {
+	// TrustStores are names of trust stores of kind x509. Required.
+	TrustStores []string `yaml:"trust-stores" json:"trustStores"`
+	// Subject is the whole subject alternative name of the certificate: a URI
+	// (also a SPIFFE ID), an e-mail address or a DNS name.
+	Subject string `yaml:"subject" json:"subject,omitempty"`
+	// SubjectPattern is as in [Keyless].
+	SubjectPattern string `yaml:"subject-pattern" json:"subjectPattern,omitempty"`
+}
+
+// Extensions are the Fulcio extensions 1.3.6.1.4.1.57264.1.n that a policy can
+// demand, by the names of fulcio docs/oid-info.md; absent means any. Values are
+// what the build service says; source-repository-identifier and
+// source-repository-owner-identifier stay the same when a repository is renamed
+// or made anew.
+type Extensions struct {
+	GithubWorkflowTrigger           string `yaml:"github-workflow-trigger" json:"githubWorkflowTrigger,omitempty" oid:"2"`
+	GithubWorkflowSHA               string `yaml:"github-workflow-sha" json:"githubWorkflowSHA,omitempty" oid:"3"`
+	GithubWorkflowName              string `yaml:"github-workflow-name" json:"githubWorkflowName,omitempty" oid:"4"`
+	GithubWorkflowRepository        string `yaml:"github-workflow-repository" json:"githubWorkflowRepository,omitempty" oid:"5"`
+	GithubWorkflowRef               string `yaml:"github-workflow-ref" json:"githubWorkflowRef,omitempty" oid:"6"`
+	BuildSignerURI                  string `yaml:"build-signer-uri" json:"buildSignerURI,omitempty" oid:"9"`
+	BuildSignerDigest               string `yaml:"build-signer-digest" json:"buildSignerDigest,omitempty" oid:"10"`
+	RunnerEnvironment               string `yaml:"runner-environment" json:"runnerEnvironment,omitempty" oid:"11"`
+	SourceRepositoryURI             string `yaml:"source-repository-uri" json:"sourceRepositoryURI,omitempty" oid:"12"`
+	SourceRepositoryDigest          string `yaml:"source-repository-digest" json:"sourceRepositoryDigest,omitempty" oid:"13"`
+	SourceRepositoryRef             string `yaml:"source-repository-ref" json:"sourceRepositoryRef,omitempty" oid:"14"`
+	SourceRepositoryIdentifier      string `yaml:"source-repository-identifier" json:"sourceRepositoryIdentifier,omitempty" oid:"15"`
+	SourceRepositoryOwnerURI        string `yaml:"source-repository-owner-uri" json:"sourceRepositoryOwnerURI,omitempty" oid:"16"`
+	SourceRepositoryOwnerIdentifier string `yaml:"source-repository-owner-identifier" json:"sourceRepositoryOwnerIdentifier,omitempty" oid:"17"`
+	BuildConfigURI                  string `yaml:"build-config-uri" json:"buildConfigURI,omitempty" oid:"18"`
+	BuildConfigDigest               string `yaml:"build-config-digest" json:"buildConfigDigest,omitempty" oid:"19"`
+	BuildTrigger                    string `yaml:"build-trigger" json:"buildTrigger,omitempty" oid:"20"`
+	RunInvocationURI                string `yaml:"run-invocation-uri" json:"runInvocationURI,omitempty" oid:"21"`
+	SourceRepositoryVisibility      string `yaml:"source-repository-visibility" json:"sourceRepositoryVisibility,omitempty" oid:"22"`
+	DeploymentEnvironment           string `yaml:"deployment-environment" json:"deploymentEnvironment,omitempty" oid:"23"`
+	TokenSubject                    string `yaml:"token-subject" json:"tokenSubject,omitempty" oid:"24"`
+}
+
+// Key is a signer by a long-lived key: ECDSA P-256, P-384 or P-521, RSA of at
+// least 2048 bits, or Ed25519 where the build's crypto module has it.
+type Key struct {
+	// PEM is one PUBLIC KEY block. A key of a KMS, HSM or TPM is exported when
+	// the policy is written. Required.
+	PEM string `yaml:"pem" json:"pem"`
+	// NotBefore and NotAfter bound, inclusively, when it may have signed: the
+	// proven time of the signature, or the time of verification where nothing
+	// proves one. Absent means unbounded.
+	NotBefore time.Time `yaml:"not-before" json:"notBefore,omitzero"`
+	// NotAfter is the end of that window.
+	NotAfter time.Time `yaml:"not-after" json:"notAfter,omitzero"`
+}
+
+// An authority is one that was checked.
+type authority struct {
+	Authority
+	name     string
+	instance string // of the roots
+	subject  globPattern
+	pub      crypto.PublicKey
+	spki     verdict.Digest
+}
+
+func compileAuthority(f *yamlFile, path, name string, a Authority) (*authority, error) {
+	if !validName(name) {
+		return nil, f.errorAt(path, "", "authority name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
+	}
+	c := &authority{Authority: a, name: name}
+	kinds := 0
+	for _, set := range []bool{a.Keyless != nil, a.Key != nil, a.X509 != nil} {
+		if set {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		return nil, f.errorAt(path, "", "authority %q: want exactly one of keyless, key and x509", name)
+	}
+	c.instance = a.Roots
+	if a.Roots == "" {
+		c.instance = DefaultInstance
+	} else if !validName(a.Roots) {
+		return nil, f.errorAt(path+".roots", "", "authority %q: roots is %q, want 1 to 64 letters, digits and -_.", name, clipQuote(a.Roots))
+	}
+	switch {
+	case a.Keyless != nil:
+		return c, c.compileKeyless(f, path)
+	case a.X509 != nil:
+		return c, c.compileX509(f, path)
+	}
+	return c, c.compileKey(f, path)
+}
+
+func (a *authority) compileKeyless(f *yamlFile, path string) error {
+	k := a.Keyless
+	switch {
+	case k.Issuer == "":
+		return f.errorAt(path+".keyless", "the same subject of another issuer is somebody else", "authority %q has no issuer", a.name)
+	case a.RequireLog && a.AllowUnlogged:
+		return f.errorAt(path, "", "authority %q: require-log and allow-unlogged contradict each other", a.name)
+	case strings.ContainsAny(k.Issuer, "*"):
+		return f.errorAt(path+".keyless.issuer", "", "authority %q: an issuer has no pattern", a.name)
+	}
+	return a.compileSubject(f, path+".keyless", k.Subject, k.SubjectPattern)
+}
+
+// compileSubject checks the two ways to say who a certificate has to be for.
+func (a *authority) compileSubject(f *yamlFile, path, subject, pattern string) error {
+	switch {
+	case (subject == "") == (pattern == ""):
+		return f.errorAt(path, "", "authority %q: want exactly one of subject and subject-pattern", a.name)
+	case strings.Contains(subject, "*"):
+		return f.errorAt(path+".subject", "use subject-pattern", "authority %q: a subject has no pattern", a.name)
+	case pattern == "":
+		return nil
+	}
+	g, err := parseGlob(pattern, "/@")
+	if err != nil {
+		return f.errorAt(path+".subject-pattern", "a pattern is the whole subject, with * for parts of a segment", "authority %q: %s", a.name, err)
+	}
+	a.subject = g
+	return nil
+}
+
+func (a *authority) compileX509(f *yamlFile, path string) error {
+	if a.AllowUnlogged || a.AllowNoSCT {
+		return f.errorAt(path, "leave it out: an own PKI demands neither by itself", "authority %q: allow-unlogged and allow-no-sct are about keyless certificates", a.name)
+	}
+	if err := a.checkStoreNames(f, path+".x509.trust-stores", a.X509.TrustStores); err != nil {
+		return err
+	}
+	return a.compileSubject(f, path+".x509", a.X509.Subject, a.X509.SubjectPattern)
+}
+
+func (a *authority) checkStoreNames(f *yamlFile, path string, names []string) error {
+	if len(names) == 0 {
+		return f.errorAt(path, "name trust stores of the roots file", "authority %q: no trust store", a.name)
+	}
+	for i, n := range names {
+		if !validName(n) || slices.Contains(names[:i], n) {
+			return f.errorAt(fmt.Sprintf("%s[%d]", path, i), "", "authority %q: trust store %q is no name, or there twice", a.name, clipQuote(n))
+		}
+	}
+	return nil
+}
+
+func (a *authority) compileKey(f *yamlFile, path string) error {
+	if a.AllowUnlogged || a.AllowNoSCT {
+		return f.errorAt(path, "leave it out: a key demands neither by itself", "authority %q: allow-unlogged and allow-no-sct are about certificates", a.name)
+	}
+	if !a.Key.NotBefore.IsZero() && !a.Key.NotAfter.IsZero() && a.Key.NotAfter.Before(a.Key.NotBefore) {
+		return f.errorAt(path+".key.not-after", "", "authority %q: not-after is before not-before", a.name)
+	}
+	pub, spki, err := parsePublicKey([]byte(a.Key.PEM))
+	if err != nil {
+		return f.errorAt(path+".key.pem", "export the public key: one PUBLIC KEY block", "authority %q: %s", a.name, err)
+	}
+	a.pub, a.spki = pub, spki
+	return nil
+}
+
+// parsePublicKey reads exactly one PUBLIC KEY block with a key of an accepted
+// algorithm.
+func parsePublicKey(data []byte) (crypto.PublicKey, verdict.Digest, error) {
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != "PUBLIC KEY" {
+		return nil, "", fmt.Errorf("reading public key: want a PEM block PUBLIC KEY")
+	}
+	if len(strings.TrimSpace(string(rest))) != 0 {
+		return nil, "", fmt.Errorf("reading public key: there is something after the first PEM block")
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading public key: %w", err)
+	}
+	if err := acceptKey(pub); err != nil {
+		return nil, "", err
+	}
+	return pub, verdict.SHA256(block.Bytes), nil
+}
+
+// signerClass is equal for authorities that are the same signer by
+// construction.
+func (a *authority) signerClass() string {
+	switch {
+	case a.Key != nil:
+		return "key\n" + string(a.spki)
+	case a.X509 != nil:
+		stores := slices.Sorted(slices.Values(a.X509.TrustStores))
+		return "x509\n" + strings.Join(stores, " ") + "\n" + a.X509.Subject + "\n" + a.X509.SubjectPattern
+	}
+	return "keyless\n" + a.Keyless.Issuer + "\n" + a.Keyless.Subject + "\n" + a.Keyless.SubjectPattern
+}
