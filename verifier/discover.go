@@ -35,6 +35,8 @@ type evidence struct {
 	mediaType string
 	index     verdict.Digest
 	platforms []Platform
+	// attestations are BuildKit's manifests in the index.
+	attestations []verdict.Digest
 	// digests are those of the manifest, by algorithm.
 	digests map[string]string
 
@@ -101,7 +103,7 @@ func readImage(ctx context.Context, src Source, img Image) (*evidence, *manifest
 	}
 	ev := &evidence{mediaType: m.mediaType, digests: digestsOf(img.Digest, body)}
 	if m.index != nil {
-		ev.index = img.Digest
+		ev.index, ev.attestations = img.Digest, m.attestations()
 	}
 	return ev, m, nil
 }

@@ -39,9 +39,47 @@ type manifest struct {
 	index        []Descriptor    // nil for an image manifest
 }
 
-// An indexPlatform is the platform of one entry of an index.
+// An indexPlatform is the platform of one entry of an index, or of an image's
+// configuration (OCI image-spec v1.1.1 image-index.md, config.md).
 type indexPlatform struct {
 	OS, Architecture, Variant, OSVersion string
+	OSFeatures                           []string
+}
+
+// Limits of a platform's members.
+const (
+	maxPlatformMember = 128 // bytes
+	maxOSFeatures     = 32
+)
+
+// read takes the members of a platform out of o.
+func (p *indexPlatform) read(o object) error {
+	check := func(name, value string) error {
+		if len(value) > maxPlatformMember || strings.ContainsAny(value, "/\x00") {
+			return verdict.Refuse(verdict.InputMalformed, "platform member %s is %q", name, clipQuote(value))
+		}
+		return nil
+	}
+	for name, into := range map[string]*string{"os": &p.OS, "architecture": &p.Architecture, "variant": &p.Variant, "os.version": &p.OSVersion} {
+		if err := o.optional(name, into); err != nil {
+			return err
+		}
+		if err := check(name, *into); err != nil {
+			return err
+		}
+	}
+	if err := o.optional("os.features", &p.OSFeatures); err != nil {
+		return err
+	}
+	if len(p.OSFeatures) > maxOSFeatures {
+		return verdict.Refuse(verdict.InputMalformed, "platform has %d os.features, want at most %d", len(p.OSFeatures), maxOSFeatures)
+	}
+	for _, f := range p.OSFeatures {
+		if err := check("os.features", f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // family is what a manifest is, by itself (facts §1.5: artifactType, else the
@@ -139,10 +177,11 @@ func parseManifest(mediaType string, body []byte) (*manifest, error) {
 	return m, nil
 }
 
-// The members by which a runtime chooses what runs.
+// The members by which a runtime chooses what runs, and we what it refers to.
 var (
-	manifestMembers   = []string{"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers"}
-	descriptorMembers = []string{"mediaType", "digest", "size", "platform"}
+	manifestMembers   = []string{"schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers", "fsLayers", "subject", "annotations"}
+	descriptorMembers = []string{"mediaType", "artifactType", "digest", "size", "platform", "annotations", "urls", "data"}
+	platformMembers   = []string{"os", "architecture", "variant", "os.version", "os.features"}
 )
 
 // exactNames refuses members that are one of names but for case. Runtimes in Go
@@ -207,13 +246,11 @@ func parseDescriptor(raw json.RawMessage) (Descriptor, indexPlatform, error) {
 		if err != nil {
 			return Descriptor{}, indexPlatform{}, err
 		}
-		for name, into := range map[string]*string{"os": &p.OS, "architecture": &p.Architecture, "variant": &p.Variant, "os.version": &p.OSVersion} {
-			if err := po.optional(name, into); err != nil {
-				return Descriptor{}, indexPlatform{}, err
-			}
-			if len(*into) > 128 || strings.ContainsAny(*into, "/\x00") {
-				return Descriptor{}, indexPlatform{}, verdict.Refuse(verdict.InputMalformed, "platform member %s is %q", name, clipQuote(*into))
-			}
+		if err := exactNames(po, platformMembers); err != nil {
+			return Descriptor{}, indexPlatform{}, err
+		}
+		if err := p.read(po); err != nil {
+			return Descriptor{}, indexPlatform{}, err
 		}
 	}
 	return d, p, nil

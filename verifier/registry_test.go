@@ -251,18 +251,23 @@ func TestR08TwoReadings(t *testing.T) {
 	const d = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	config := `"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"` + d + `","size":1}`
 	for name, m := range map[string]struct{ body, contentType string }{
-		"index and image":         {`{"schemaVersion":2,"manifests":[],` + config + `,"layers":[]}`, ""},
-		"index and empty layers":  {`{"schemaVersion":2,"mediaType":"` + sigstoretest.TypeIndex + `","manifests":[],"layers":[]}`, sigstoretest.TypeIndex},
-		"image and empty index":   {`{"schemaVersion":2,"mediaType":"` + sigstoretest.TypeManifest + `","manifests":[],` + config + `,"layers":[]}`, sigstoretest.TypeManifest},
-		"other type in header":    {`{"schemaVersion":2,"mediaType":"` + sigstoretest.TypeManifest + `",` + config + `,"layers":[]}`, sigstoretest.TypeIndex},
-		"called an index, is not": {`{"schemaVersion":2,` + config + `,"layers":[]}`, sigstoretest.TypeIndex},
-		"schema 1":                {`{"schemaVersion":1,"fsLayers":[]}`, ""},
-		"duplicate member":        {`{"schemaVersion":2,` + config + `,"layers":[],"layers":[]}`, sigstoretest.TypeManifest},
-		"other letters":           {`{"schemaVersion":2,` + config + `,"layers":[],"Layers":[]}`, sigstoretest.TypeManifest},
-		"letters that fold":       {`{"schemaVersion":2,` + config + `,"layers":[],"layer\u017f":[]}`, sigstoretest.TypeManifest},
-		"other letters in config": {`{"schemaVersion":2,` + strings.Replace(config, `"size"`, `"Digest":"`+d+`","size"`, 1) + `,"layers":[]}`, sigstoretest.TypeManifest},
-		"not JSON":                {`<html>`, sigstoretest.TypeManifest},
-		"R47 a million layers":    {`{"schemaVersion":2,` + config + `,"layers":[` + strings.Repeat("{},", 1e6) + `{}]}`, sigstoretest.TypeManifest},
+		"index and image":           {`{"schemaVersion":2,"manifests":[],` + config + `,"layers":[]}`, ""},
+		"index and empty layers":    {`{"schemaVersion":2,"mediaType":"` + sigstoretest.TypeIndex + `","manifests":[],"layers":[]}`, sigstoretest.TypeIndex},
+		"image and empty index":     {`{"schemaVersion":2,"mediaType":"` + sigstoretest.TypeManifest + `","manifests":[],` + config + `,"layers":[]}`, sigstoretest.TypeManifest},
+		"other type in header":      {`{"schemaVersion":2,"mediaType":"` + sigstoretest.TypeManifest + `",` + config + `,"layers":[]}`, sigstoretest.TypeIndex},
+		"called an index, is not":   {`{"schemaVersion":2,` + config + `,"layers":[]}`, sigstoretest.TypeIndex},
+		"schema 1":                  {`{"schemaVersion":1,"fsLayers":[]}`, ""},
+		"duplicate member":          {`{"schemaVersion":2,` + config + `,"layers":[],"layers":[]}`, sigstoretest.TypeManifest},
+		"other letters":             {`{"schemaVersion":2,` + config + `,"layers":[],"Layers":[]}`, sigstoretest.TypeManifest},
+		"letters that fold":         {`{"schemaVersion":2,` + config + `,"layers":[],"layer\u017f":[]}`, sigstoretest.TypeManifest},
+		"other letters in config":   {`{"schemaVersion":2,` + strings.Replace(config, `"size"`, `"Digest":"`+d+`","size"`, 1) + `,"layers":[]}`, sigstoretest.TypeManifest},
+		"other letters in platform": {`{"schemaVersion":2,"manifests":[{"mediaType":"` + sigstoretest.TypeManifest + `","digest":"` + d + `","size":1,"platform":{"os":"linux","OS":"windows","architecture":"amd64"}}]}`, sigstoretest.TypeIndex},
+		"other letters in marks":    {`{"schemaVersion":2,"manifests":[{"mediaType":"` + sigstoretest.TypeManifest + `","digest":"` + d + `","size":1,"Annotations":{}}]}`, sigstoretest.TypeIndex},
+		"platform with a slash":     {`{"schemaVersion":2,"manifests":[{"mediaType":"` + sigstoretest.TypeManifest + `","digest":"` + d + `","size":1,"platform":{"os":"linux/amd64"}}]}`, sigstoretest.TypeIndex},
+		"feature with a NUL":        {`{"schemaVersion":2,"manifests":[{"mediaType":"` + sigstoretest.TypeManifest + `","digest":"` + d + `","size":1,"platform":{"os.features":["a\u0000"]}}]}`, sigstoretest.TypeIndex},
+		"two subjects":              {`{"schemaVersion":2,` + config + `,"layers":[],"Subject":{"digest":"` + d + `","size":1}}`, sigstoretest.TypeManifest},
+		"not JSON":                  {`<html>`, sigstoretest.TypeManifest},
+		"R47 a million layers":      {`{"schemaVersion":2,` + config + `,"layers":[` + strings.Repeat("{},", 1e6) + `{}]}`, sigstoretest.TypeManifest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, true)

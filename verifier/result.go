@@ -14,8 +14,10 @@ import (
 type Request struct {
 	Image Image
 	// Platforms, "os/architecture" or "os/architecture/variant", restricts of
-	// which platforms of an index the manifest and configuration are read.
-	// Empty means all, up to MaxPlatforms.
+	// which platforms of an index the manifest and configuration are read; an
+	// index with none of them is refused with subject.platform. Of Windows, a
+	// host's version and features may be given:
+	// "windows(10.0.20348+win32k)/amd64". Empty means all, up to MaxChildren.
 	Platforms []string
 	// At is the time of the decision. It is what keys without proof of time
 	// are judged at, and it may not be zero.
@@ -29,8 +31,13 @@ type Result struct {
 	MediaType string
 	// Index is the digest asked for when it is an index, else empty.
 	Index verdict.Digest
-	// Platforms are the image, or the index's images, that were read.
+	// Platforms are the image, or all images of the index. Those that were not
+	// read say so.
 	Platforms []Platform
+	// Attestations are the manifests in the index that BuildKit wrote beside the
+	// images. They are no images, and unsigned: whoever uses them trusts a
+	// signature of the index.
+	Attestations []verdict.Digest
 	// Decided is false where no core may be made: every matching rule is off,
 	// or something could not be decided and only rules in audit ask. Such a
 	// result has unchecked and audit-fail only, and is not to be kept for more
@@ -68,35 +75,6 @@ type NamespaceResult struct {
 	Reasons []verdict.Reason
 	// Rules are the names of the rules that count for it.
 	Rules []string
-}
-
-// MaxPlatforms bounds the platforms of an index of which the configuration is
-// read. Of further ones only the manifest's digest is known.
-const MaxPlatforms = 12
-
-// A Platform is one image.
-type Platform struct {
-	OS, Architecture, Variant, OSVersion string
-	// Manifest and Config are digests. Config is empty where the manifest was
-	// not read; the configuration itself may be missing.
-	Manifest, Config verdict.Digest
-	// Layers is the number of layers in the manifest.
-	Layers int
-	// ConfigComplete: the configuration has as many diff_ids as there are
-	// layers, so that its digest names the content of all of them.
-	ConfigComplete bool
-}
-
-// String returns os/architecture, with variant and version where there are.
-func (p Platform) String() string {
-	s := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		s += "/" + p.Variant
-	}
-	if p.OSVersion != "" {
-		s += " " + p.OSVersion
-	}
-	return s
 }
 
 // An Identity is a signer that met a demand.

@@ -148,6 +148,9 @@ func (v *Verifier) Verify(ctx context.Context, req Request) (*Result, error) {
 	if _, err := parseDigest(string(req.Image.Digest)); err != nil {
 		return nil, err
 	}
+	if _, err := parseSelectors(req.Platforms); err != nil {
+		return nil, err
+	}
 	if req.Image.Repository != "" {
 		canonical, err := ParseRepository(req.Image.Repository)
 		if err != nil {
@@ -212,7 +215,7 @@ func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRul
 		if err := ev.discover(ctx, v.source, req, m, want, d.enough); err != nil {
 			// What is known already is denied also where the rest is not known: a
 			// rule in audit would let it through.
-			if denied := v.deniedPlatform(ev.platforms); denied != nil {
+			if denied := deniedImage(v.deny, req, ev); verdict.Refused(denied) {
 				return nil, denied
 			}
 			return d.undecided(&Result{Image: req.Image, At: req.At}, err)
@@ -229,20 +232,14 @@ func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRul
 // finish applies what the owners denied to the images of an index, and makes
 // the result.
 func (v *Verifier) finish(d *decision, req Request, ev *evidence) (*Result, error) {
-	if err := v.deniedPlatform(ev.platforms); err != nil {
+	if err := deniedImage(v.deny, req, ev); err != nil {
 		return nil, err
 	}
-	return d.result(req, ev)
-}
-
-// deniedPlatform refuses an index with an image that the owners denied.
-func (v *Verifier) deniedPlatform(platforms []Platform) error {
-	for _, p := range platforms {
-		if v.deny.DeniesImage(p.Manifest, p.Config) {
-			return verdict.Refuse(verdict.RevokedImage, "applying deny list: owners denied the image %s of %s", p.Manifest, p)
-		}
+	r, err := d.result(req, ev)
+	if r != nil {
+		r.Attestations = ev.attestations
 	}
-	return nil
+	return r, err
 }
 
 // wantedBy is what the demands of rules can use.
