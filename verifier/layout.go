@@ -5,8 +5,11 @@ package verifier
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"math"
 	"os"
+	"syscall"
 
 	"github.com/assayd/assay/verdict"
 )
@@ -56,20 +59,43 @@ func (l *Layout) readIndex() error {
 	return nil
 }
 
+// open opens a regular file.
+func (l *Layout) open(name string) (*os.File, fs.FileInfo, error) {
+	// Without O_NONBLOCK, opening a named pipe waits for its writer.
+	f, err := l.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}
+
 func (l *Layout) file(name string, limit int64) ([]byte, error) {
-	f, err := l.root.Open(name)
+	f, _, err := l.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() { // a pipe would block for ever
-		return nil, errors.New("not a regular file")
-	}
 	return readAll(f, limit)
+}
+
+func blobName(d verdict.Digest) string { return "blobs/" + d.Algorithm() + "/" + d.Hex() }
+
+// blobError gives an error of the file system its code.
+func blobError(d verdict.Digest, err error) error {
+	if failure, ok := errors.AsType[*verdict.Failure](err); ok {
+		return failure
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return verdict.Refuse(verdict.ImageNotFound, "reading OCI layout: it does not have %s", d)
+	}
+	return verdict.Fail(verdict.RegistryUnreachable, "reading OCI layout: %w", err)
 }
 
 // content reads one blob and compares it with its digest.
@@ -84,16 +110,10 @@ func (l *Layout) content(ctx context.Context, d verdict.Digest, limit int64) ([]
 	if err != nil {
 		return nil, err
 	}
-	body, err := l.file("blobs/"+d.Algorithm()+"/"+d.Hex(), room)
+	body, err := l.file(blobName(d), room)
 	budgetOf(ctx).read(len(body))
-	if failure, ok := errors.AsType[*verdict.Failure](err); ok {
-		return nil, failure
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, verdict.Refuse(verdict.ImageNotFound, "reading OCI layout: it does not have %s", d)
-	case err != nil:
-		return nil, verdict.Fail(verdict.RegistryUnreachable, "reading OCI layout: %w", err)
+	if err != nil {
+		return nil, blobError(d, err)
 	}
 	return body, checkDigest(d, body)
 }
@@ -132,8 +152,55 @@ func (l *Layout) Blob(ctx context.Context, _ string, d verdict.Digest, size, lim
 	if err := checkSize(d, size, limit); err != nil {
 		return nil, err
 	}
-	return l.content(ctx, d, size)
+	body, err := l.content(ctx, d, size)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkLength(d, int64(len(body)), size); err != nil {
+		return nil, err
+	}
+	return body, nil
 }
+
+// Stream implements [Streamer].
+func (l *Layout) Stream(ctx context.Context, _ string, d verdict.Digest, size int64) (io.ReadCloser, error) {
+	if _, err := parseDigest(string(d)); err != nil {
+		return nil, err
+	}
+	if err := checkSize(d, size, math.MaxInt64); err != nil {
+		return nil, err
+	}
+	f, info, err := l.open(blobName(d))
+	if err != nil {
+		return nil, blobError(d, err)
+	}
+	if info.Size() != size {
+		_ = f.Close()
+		return nil, verdict.Fail(verdict.RegistryDigestMismatch, "reading %s: the file has %d bytes, and the descriptor says %d", d, info.Size(), size)
+	}
+	return newContentReader(layoutStream{ctx, f, d}, d, size)
+}
+
+// A layoutStream is a file that is read while ctx lasts.
+type layoutStream struct {
+	ctx context.Context // bounds the reads
+	f   *os.File
+	d   verdict.Digest
+}
+
+func (s layoutStream) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, verdict.Fail(verdict.RegistryTimeout, "reading %s: %w", s.d, err)
+	}
+	n, err := s.f.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = blobError(s.d, err)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (s layoutStream) Close() error { return s.f.Close() }
 
 // Referrers implements [Source].
 func (l *Layout) Referrers(ctx context.Context, repository string, d verdict.Digest) ([]Descriptor, error) {

@@ -170,11 +170,7 @@ func readPlatforms(ctx context.Context, src Source, req Request, m *manifest) ([
 		err := readConfig(ctx, src, req.Image.Repository, m, &p, true)
 		return []Platform{p}, err
 	}
-	want, err := parseSelectors(req.Platforms)
-	if err != nil {
-		return nil, err
-	}
-	out, from, err := m.children()
+	out, from, err := m.selected(req.Platforms)
 	if err != nil {
 		return nil, err
 	}
@@ -183,18 +179,40 @@ func readPlatforms(ctx context.Context, src Source, req Request, m *manifest) ([
 	read := 0
 	for i := range out {
 		p := &out[i]
-		if len(want) > 0 && !slices.ContainsFunc(want, func(s selector) bool { return s.selects(*p) }) || read == MaxChildren {
-			p.Unread = true
+		if p.Unread {
 			continue
 		}
 		read++
 		withConfig := read <= MaxPlatforms
 		g.Go(safely(func() error { return readChild(gctx, src, req.Image.Repository, from[i], p, withConfig) }))
 	}
-	if read == 0 && len(want) > 0 {
-		return nil, verdict.Refuse(verdict.SubjectPlatform, "reading platforms: the index has no image for %s", clipQuote(strings.Join(req.Platforms, ", ")))
-	}
 	return out, g.Wait()
+}
+
+// selected are the children of an index, with a mark on those that are not to be
+// read.
+func (m *manifest) selected(platforms []string) ([]Platform, []Descriptor, error) {
+	want, err := parseSelectors(platforms)
+	if err != nil {
+		return nil, nil, err
+	}
+	out, from, err := m.children()
+	if err != nil {
+		return nil, nil, err
+	}
+	read := 0
+	for i := range out {
+		p := &out[i]
+		if len(want) > 0 && !slices.ContainsFunc(want, func(s selector) bool { return s.selects(*p) }) || read == MaxChildren {
+			p.Unread = true
+			continue
+		}
+		read++
+	}
+	if read == 0 && len(want) > 0 {
+		return nil, nil, verdict.Refuse(verdict.SubjectPlatform, "reading platforms: the index has no image for %s", clipQuote(strings.Join(platforms, ", ")))
+	}
+	return out, from, nil
 }
 
 // nestedIndex refuses an index inside an index. Runtimes go into it, so what a
@@ -206,7 +224,7 @@ func nestedIndex(d verdict.Digest) error {
 // readChild reads one image of an index. One that the source does not have is
 // known by its digest alone: many mirrors keep only some platforms.
 func readChild(ctx context.Context, src Source, repo string, d Descriptor, p *Platform, withConfig bool) error {
-	mediaType, body, err := src.Manifest(ctx, repo, d.Digest)
+	m, err := childManifest(ctx, src, repo, d)
 	if isNotFound(err) {
 		p.Missing = true
 		return nil
@@ -214,17 +232,26 @@ func readChild(ctx context.Context, src Source, repo string, d Descriptor, p *Pl
 	if err != nil {
 		return err
 	}
+	return readConfig(ctx, src, repo, m, p, withConfig)
+}
+
+// childManifest reads the manifest of one image of an index.
+func childManifest(ctx context.Context, src Source, repo string, d Descriptor) (*manifest, error) {
+	mediaType, body, err := src.Manifest(ctx, repo, d.Digest)
+	if err != nil {
+		return nil, err
+	}
 	if d.MediaType != "" && mediaType != "" && d.MediaType != mediaType {
-		return verdict.Refuse(verdict.InputMalformed, "reading %s: the index calls it %q, and it is served as %q", d.Digest, clipQuote(d.MediaType), clipQuote(mediaType))
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading %s: the index calls it %q, and it is served as %q", d.Digest, clipQuote(d.MediaType), clipQuote(mediaType))
 	}
 	m, err := parseManifest(d.MediaType, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if m.index != nil {
-		return nestedIndex(d.Digest)
+		return nil, nestedIndex(d.Digest)
 	}
-	return readConfig(ctx, src, repo, m, p, withConfig)
+	return m, nil
 }
 
 // The members of a configuration by which a runtime decides (OCI image-spec
@@ -259,14 +286,18 @@ func readConfig(ctx context.Context, src Source, repo string, m *manifest, p *Pl
 	if err != nil {
 		return err
 	}
-	// What the index says came first.
-	p.OS, p.Architecture = cmp.Or(p.OS, c.platform.OS), cmp.Or(p.Architecture, c.platform.Architecture)
-	p.Variant, p.OSVersion = cmp.Or(p.Variant, c.platform.Variant), cmp.Or(p.OSVersion, c.platform.OSVersion)
-	if p.OSFeatures == nil {
-		p.OSFeatures = c.platform.OSFeatures
-	}
+	p.fill(c.platform)
 	p.ConfigComplete = len(c.diffIDs) == len(m.layers)
 	return nil
+}
+
+// fill adds what the configuration says. What the index says comes first.
+func (p *Platform) fill(c indexPlatform) {
+	p.OS, p.Architecture = cmp.Or(p.OS, c.OS), cmp.Or(p.Architecture, c.Architecture)
+	p.Variant, p.OSVersion = cmp.Or(p.Variant, c.Variant), cmp.Or(p.OSVersion, c.OSVersion)
+	if p.OSFeatures == nil {
+		p.OSFeatures = c.OSFeatures
+	}
 }
 
 // An imageConfig is what is read of an image configuration.

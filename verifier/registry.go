@@ -3,21 +3,16 @@
 package verifier
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
-	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,11 +28,8 @@ const (
 	// maxAttempts bounds the tries of one request that failed in a way that
 	// may pass.
 	maxAttempts = 3
-	// firstBackoff is the wait before the second try; it doubles.
+	// firstBackoff is about the wait before the second try; it doubles.
 	firstBackoff = 200 * time.Millisecond
-	// maxRetryAfter is how long a registry may make us wait within one call.
-	// Longer is told to the caller.
-	maxRetryAfter = 2 * time.Second
 	// maxRedirects bounds the redirects of one request.
 	maxRedirects = 5
 	// maxTokenBytes bounds the answer of a token service.
@@ -46,6 +38,16 @@ const (
 	maxTokens = 1024
 	// maxHeaderBytes bounds the header of an answer.
 	maxHeaderBytes = 64 << 10
+	// maxETag bounds the validator of an answer that is kept for a conditional
+	// request (RFC 9110 §8.8.3).
+	maxETag = 256
+	// maxDrain and drainTime bound what is read and waited for so that a
+	// connection can be used again.
+	maxDrain  = 4 << 10
+	drainTime = 250 * time.Millisecond
+	// pingAfter and pingTimeout find HTTP/2 connections that are dead.
+	pingAfter   = 15 * time.Second
+	pingTimeout = 5 * time.Second
 )
 
 // A Credential is what one registry host knows the caller by. The zero value
@@ -84,12 +86,23 @@ type RegistryConfig struct {
 	RootCAs *x509.CertPool
 	// RequestTimeout of zero means DefaultRequestTimeout.
 	RequestTimeout time.Duration
+	// ContentBytes bounds the content that is kept in memory for all
+	// verifications together; zero means DefaultContentBytes.
+	ContentBytes int64
 	// UserAgent of "" means "assay".
 	UserAgent string
 }
 
 // A Registry is a [Source] that reads from OCI registries (OCI
-// distribution-spec). It may be used concurrently.
+// distribution-spec). It may be used concurrently, and one should be for all
+// verifications of a process: they share its connections (HTTP/2 where the
+// registry speaks it), its tokens, the content that it keeps, and what it knows
+// of hosts that want to be left alone. To one host it makes at most [MaxPerHost]
+// requests at a time.
+//
+// What a digest names is asked for and compared once per repository, as long as
+// there is room to keep it. What a tag or a list of referrers names is asked for
+// each time, conditionally where the registry gave an ETag (RFC 9110 §13.1.2).
 //
 // Hosts that the caller named (the image's, its mirrors) may have any address that
 // is not link-local.
@@ -101,8 +114,12 @@ type Registry struct {
 	// named dials anywhere but to link-local addresses, guarded only public ones.
 	named, guarded *http.Client
 
+	hosts    *hostTable
+	contents *contents
+
 	mu     sync.Mutex
-	tokens map[string]string // by host and repository; lives as long as r
+	tokens map[string]string        // by host and repository; lives as long as r
+	asking map[string]chan struct{} // closed when the token is there, or is not
 }
 
 // NewRegistry checks the configuration.
@@ -133,7 +150,17 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "assay"
 	}
-	r := &Registry{cfg: cfg, tokens: make(map[string]string)}
+	if cfg.ContentBytes < 0 {
+		return nil, verdict.Misused("", "reading registry configuration: content of %d bytes", cfg.ContentBytes)
+	}
+	if cfg.ContentBytes == 0 {
+		cfg.ContentBytes = DefaultContentBytes
+	}
+	kept, err := newContents(cfg.ContentBytes)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{cfg: cfg, hosts: newHostTable(), contents: kept, tokens: make(map[string]string), asking: make(map[string]chan struct{})}
 	r.named = r.client(notLinkLocal)
 	r.guarded = r.client(publicAddress)
 	return r, nil
@@ -141,6 +168,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 
 // Close closes idle connections.
 func (r *Registry) Close() {
+	r.hosts.wake()
 	r.named.CloseIdleConnections()
 	r.guarded.CloseIdleConnections()
 }
@@ -156,8 +184,10 @@ func (r *Registry) client(control func(network, address string, c syscall.RawCon
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.cfg.RootCAs},
 			TLSHandshakeTimeout:    10 * time.Second,
 			ForceAttemptHTTP2:      true,
-			MaxIdleConnsPerHost:    4,
+			MaxIdleConnsPerHost:    MaxPerHost,
+			MaxIdleConns:           4 * MaxPerHost,
 			IdleConnTimeout:        30 * time.Second,
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 			ResponseHeaderTimeout:  r.cfg.RequestTimeout,
 			MaxResponseHeaderBytes: maxHeaderBytes,
 			DisableCompression:     true, // digests are over the bytes as they are
@@ -235,10 +265,11 @@ type endpoint struct {
 
 // endpoints are the mirrors of a repository and the registry itself.
 func (r *Registry) endpoints(repository string) ([]endpoint, error) {
-	host, path, ok := strings.Cut(repository, "/")
-	if !ok || path == "" {
-		return nil, verdict.Refuse(verdict.InputMalformed, "asking a registry: %q is not host/repository", clipQuote(repository))
+	// The path is put into a URL as it is.
+	if err := verdict.CheckRepository(repository); err != nil {
+		return nil, verdict.Refuse(verdict.InputMalformed, "asking a registry: %w", err)
 	}
+	host, path, _ := strings.Cut(repository, "/")
 	var out []endpoint
 	for _, m := range r.cfg.Mirrors[host] {
 		h, prefix, hasPrefix := strings.Cut(m, "/")
@@ -263,6 +294,10 @@ func (r *Registry) base(e endpoint) *url.URL {
 	return u
 }
 
+func (r *Registry) url(e endpoint, path string) *url.URL {
+	return r.base(e).JoinPath("v2", e.repository, path)
+}
+
 // firstAnswer asks each endpoint until one has it. Not found at a mirror means
 // nothing, and neither does a mirror's failure; other bytes do: what answers
 // with them is not asked to explain.
@@ -277,11 +312,12 @@ func firstAnswer[T any](endpoints []endpoint, ask func(endpoint) (T, error)) (T,
 	return zero, verdict.Fail(verdict.Internal, "asking a registry: there is none")
 }
 
-// An answer is a body that was read whole, with its content type.
+// An answer is a body that was read whole, with what of its header is used.
 type answer struct {
 	mediaType string
 	body      []byte
-	header    http.Header
+	links     []string // of the header Link
+	etag      string
 	final     *url.URL
 }
 
@@ -294,12 +330,14 @@ func (r *Registry) Manifest(ctx context.Context, repository string, d verdict.Di
 	if err != nil {
 		return "", nil, err
 	}
-	a, err := firstAnswer(endpoints, func(e endpoint) (answer, error) {
-		a, err := r.get(ctx, e, "manifests/"+string(d), manifestTypes, MaxManifestBytes)
-		if err != nil {
-			return answer{}, err
-		}
-		return a, checkDigest(d, a.body)
+	a, err := r.byDigest(ctx, "manifest "+repository+"@"+string(d), func() (answer, error) {
+		return firstAnswer(endpoints, func(e endpoint) (answer, error) {
+			a, err := r.get(ctx, e, "manifests/"+string(d), manifestTypes, MaxManifestBytes)
+			if err != nil {
+				return answer{}, err
+			}
+			return a, checkDigest(d, a.body)
+		})
 	})
 	if err != nil {
 		return "", nil, err
@@ -318,7 +356,7 @@ func (r *Registry) Tagged(ctx context.Context, repository, tag string) (verdict.
 		return "", "", nil, err
 	}
 	a, err := firstAnswer(endpoints, func(e endpoint) (answer, error) {
-		return r.get(ctx, e, "manifests/"+tag, manifestTypes, MaxManifestBytes)
+		return r.getAgain(ctx, e, r.url(e, "manifests/"+tag), manifestTypes, MaxManifestBytes)
 	})
 	if err != nil {
 		return "", "", nil, err
@@ -338,14 +376,43 @@ func (r *Registry) Blob(ctx context.Context, repository string, d verdict.Digest
 	if err != nil {
 		return nil, err
 	}
-	a, err := firstAnswer(endpoints, func(e endpoint) (answer, error) {
-		a, err := r.get(ctx, e, "blobs/"+string(d), "*/*", size)
-		if err != nil {
+	a, err := r.byDigest(ctx, "blob "+repository+"@"+string(d), func() (answer, error) {
+		return firstAnswer(endpoints, func(e endpoint) (answer, error) {
+			a, err := r.get(ctx, e, "blobs/"+string(d), "*/*", size)
+			if err != nil {
+				return answer{}, err
+			}
+			return a, checkDigest(d, a.body)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := checkLength(d, int64(len(a.body)), size); err != nil {
+		return nil, err
+	}
+	return a.body, nil
+}
+
+// byDigest is for content that cannot change: what was fetched and compared
+// before is not asked for again. It counts for the caller's bytes all the same,
+// since the caller keeps it.
+func (r *Registry) byDigest(ctx context.Context, key string, ask func() (answer, error)) (answer, error) {
+	asked := false
+	a, err := r.contents.fetch(ctx, key, func() (answer, error) {
+		asked = true
+		return ask()
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	if !asked {
+		if _, err := budgetOf(ctx).room(int64(len(a.body))); err != nil {
 			return answer{}, err
 		}
-		return a, checkDigest(d, a.body)
-	})
-	return a.body, err
+		budgetOf(ctx).read(len(a.body))
+	}
+	return a, nil
 }
 
 // checkSize refuses a size that somebody else says before anything is done.
@@ -355,6 +422,14 @@ func checkSize(d verdict.Digest, size, limit int64) error {
 		return verdict.Refuse(verdict.InputMalformed, "reading %s: the descriptor says %d bytes", d, size)
 	case size > limit:
 		return verdict.Fail(verdict.InputLimit, "reading %s: the descriptor says %d bytes, want at most %d", d, size, limit)
+	}
+	return nil
+}
+
+// checkLength compares how much there was with what the descriptor says.
+func checkLength(d verdict.Digest, got, want int64) error {
+	if got != want {
+		return verdict.Refuse(verdict.InputMalformed, "reading %s: it has %d bytes, and the descriptor says %d", d, got, want)
 	}
 	return nil
 }
@@ -370,27 +445,28 @@ func (r *Registry) Referrers(ctx context.Context, repository string, d verdict.D
 	if err != nil {
 		return nil, err
 	}
-	var out []Descriptor
+	var (
+		out, tagged []Descriptor
+		tagErr      error
+		wg          sync.WaitGroup
+	)
+	wg.Go(func() {
+		tagErr = safely(func() (err error) { tagged, err = taggedReferrers(ctx, r, repository, d); return err })()
+	})
 	_, apiErr := firstAnswer(endpoints, func(e endpoint) (struct{}, error) {
 		found, err := r.referrersAPI(ctx, e, d)
 		out = appendNew(out, found)
 		return struct{}{}, err
 	})
+	wg.Wait()
 	if isNotFound(apiErr) {
 		apiErr = nil
 	}
-	if verdict.CodeOf(apiErr) == verdict.InputLimit {
-		return out, apiErr
-	}
-	tagged, tagErr := taggedReferrers(ctx, r, repository, d)
 	out = appendNew(out, tagged)
 	if apiErr == nil && tagErr == nil && len(out) > MaxReferrers {
 		tagErr = tooManyReferrers(d)
 	}
-	if apiErr != nil {
-		return out[:min(len(out), MaxReferrers)], apiErr
-	}
-	return out[:min(len(out), MaxReferrers)], tagErr
+	return out[:min(len(out), MaxReferrers)], cmp.Or(apiErr, tagErr)
 }
 
 func tooManyReferrers(d verdict.Digest) error {
@@ -427,13 +503,12 @@ func appendNew(have, more []Descriptor) []Descriptor {
 
 func (r *Registry) referrersAPI(ctx context.Context, e endpoint, d verdict.Digest) ([]Descriptor, error) {
 	var out []Descriptor
-	path := "referrers/" + string(d)
-	u := r.base(e).JoinPath("v2", e.repository, path)
+	u := r.url(e, "referrers/"+string(d))
 	for page := 0; ; page++ {
 		if page == MaxReferrerPages || len(out) > MaxReferrers {
 			return out[:min(len(out), MaxReferrers)], tooManyReferrers(d)
 		}
-		a, err := r.getURL(ctx, e, u, typeOCIIndex, MaxManifestBytes)
+		a, err := r.getAgain(ctx, e, u, typeOCIIndex, MaxManifestBytes)
 		if err != nil {
 			return out, err
 		}
@@ -461,7 +536,7 @@ func (r *Registry) referrersAPI(ctx context.Context, e endpoint, d verdict.Diges
 
 // nextPage reads the Link header (RFC 8288, rel="next").
 func nextPage(a answer) *url.URL {
-	for _, link := range a.header.Values("Link") {
+	for _, link := range a.links {
 		target, params, ok := strings.Cut(link, ">")
 		target, begins := strings.CutPrefix(strings.TrimSpace(target), "<")
 		if !ok || !begins || !strings.Contains(strings.ReplaceAll(params, `"`, ""), "rel=next") {
@@ -478,425 +553,4 @@ func nextPage(a answer) *url.URL {
 
 func isNotFound(err error) bool {
 	return verdict.Refused(err) && verdict.CodeOf(err) == verdict.ImageNotFound
-}
-
-func (r *Registry) get(ctx context.Context, e endpoint, path, accept string, limit int64) (answer, error) {
-	return r.getURL(ctx, e, r.base(e).JoinPath("v2", e.repository, path), accept, limit)
-}
-
-// getURL asks with retries. What may pass is tried again; what will not, is
-// not.
-func (r *Registry) getURL(ctx context.Context, e endpoint, u *url.URL, accept string, limit int64) (answer, error) {
-	wait := firstBackoff
-	for attempt := 1; ; attempt++ {
-		a, err := r.try(ctx, e, u, accept, limit)
-		if err == nil || attempt == maxAttempts {
-			return a, err
-		}
-		failure, ok := errors.AsType[*verdict.Failure](err)
-		if !ok {
-			return answer{}, err
-		}
-		pause := wait
-		switch failure.Reason.Code {
-		case verdict.RegistryUnreachable:
-		case verdict.RegistryRateLimited:
-			if failure.RetryAfter == 0 || failure.RetryAfter > maxRetryAfter {
-				return answer{}, err
-			}
-			pause = failure.RetryAfter
-		default:
-			return answer{}, err
-		}
-		wait *= 2
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return answer{}, err
-		case <-t.C:
-		}
-	}
-}
-
-// try is one request, with at most one round of authentication.
-func (r *Registry) try(ctx context.Context, e endpoint, u *url.URL, accept string, limit int64) (answer, error) {
-	key := e.dial + "/" + e.repository
-	r.mu.Lock()
-	auth := r.tokens[key]
-	r.mu.Unlock()
-	a, challenge, err := r.send(ctx, e, u, accept, auth, limit)
-	if challenge == nil {
-		return a, err
-	}
-	auth, err = r.authorize(ctx, e, challenge)
-	if err != nil {
-		return answer{}, err
-	}
-	if auth == "" {
-		return answer{}, unauthorized(e, http.StatusUnauthorized)
-	}
-	a, challenge, err = r.send(ctx, e, u, accept, auth, limit)
-	if challenge != nil {
-		return answer{}, unauthorized(e, http.StatusUnauthorized)
-	}
-	if err == nil || isNotFound(err) {
-		r.mu.Lock()
-		if len(r.tokens) >= maxTokens {
-			clear(r.tokens)
-		}
-		r.tokens[key] = auth
-		r.mu.Unlock()
-	}
-	return a, err
-}
-
-func unauthorized(e endpoint, status int) error {
-	return verdict.Fail(verdict.RegistryUnauthorized, "reading %s/%s: the registry answered %d", e.host, e.repository, status)
-}
-
-// send makes one request and follows its redirects. A 401 comes back as
-// challenge.
-func (r *Registry) send(ctx context.Context, e endpoint, u *url.URL, accept, auth string, limit int64) (answer, http.Header, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
-	defer cancel()
-	client := r.named
-	for hop := 0; ; hop++ {
-		if hop > maxRedirects {
-			return answer{}, nil, verdict.Fail(verdict.RegistryUnreachable, "reading %s/%s: more than %d redirects", e.host, e.repository, maxRedirects)
-		}
-		if err := budgetOf(ctx).request(); err != nil {
-			return answer{}, nil, err
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-		if err != nil {
-			return answer{}, nil, verdict.Refuse(verdict.InputMalformed, "asking %s: %w", e.dial, err)
-		}
-		req.Header.Set("Accept", accept)
-		req.Header.Set("User-Agent", r.cfg.UserAgent)
-		if auth != "" {
-			req.Header.Set("Authorization", auth)
-		}
-		resp, err := client.Do(req) //nolint:bodyclose // receive closes it
-		if err != nil {
-			return answer{}, nil, transportError(ctx, e, u, err)
-		}
-		next, a, challenge, err := r.receive(ctx, e, u, resp, limit)
-		if next == nil {
-			return a, challenge, err
-		}
-		// Another host has no claim to our credentials, nor to our network.
-		if next.Host != u.Host || next.Scheme != u.Scheme {
-			auth = ""
-			client = r.guarded
-			if r.isNamed(e, next) || slices.Contains(r.cfg.RedirectHosts, next.Host) {
-				client = r.named
-			}
-			if next.Scheme != "https" && !slices.Contains(r.cfg.PlainHTTP, next.Host) {
-				return answer{}, nil, verdict.Refuse(verdict.RegistryNotAllowed, "reading %s/%s: redirected to %s without TLS", e.host, e.repository, clipQuote(next.Host))
-			}
-			if client == r.guarded {
-				if err := checkForeign(next); err != nil {
-					return answer{}, nil, err
-				}
-			}
-		}
-		u = next
-	}
-}
-
-// isNamed says whether the configuration or the caller named the host of u.
-func (r *Registry) isNamed(e endpoint, u *url.URL) bool {
-	return u.Host == e.dial || slices.Contains(r.cfg.TokenHosts, u.Host)
-}
-
-// checkForeign refuses a literal address that is not public. Names are judged
-// when they are dialled; behind a proxy the proxy resolves them, and this is
-// all that can be seen.
-func checkForeign(u *url.URL) error {
-	a, err := netip.ParseAddr(u.Hostname())
-	if err != nil {
-		return nil //nolint:nilerr // a name
-	}
-	if err := publicAddress("", netip.AddrPortFrom(a, 1).String(), nil); err != nil {
-		return verdict.Refuse(verdict.RegistryNotAllowed, "asking %s, which an answer named: %w", clipQuote(u.Host), err)
-	}
-	return nil
-}
-
-// receive reads one answer: a redirect's target, a body, a challenge or an
-// error.
-func (r *Registry) receive(ctx context.Context, e endpoint, u *url.URL, resp *http.Response, limit int64) (*url.URL, answer, http.Header, error) {
-	defer func() {
-		// What is left of a small body is read so that the connection can be
-		// used again; how that ends does not matter.
-		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
-		_ = resp.Body.Close()
-	}()
-	where := e.host + "/" + e.repository
-	switch s := resp.StatusCode; {
-	case s == http.StatusOK:
-		room, err := budgetOf(ctx).room(limit)
-		if err != nil {
-			return nil, answer{}, nil, err
-		}
-		if resp.ContentLength > room {
-			return nil, answer{}, nil, verdict.Fail(verdict.InputLimit, "reading %s: the answer says %d bytes, want at most %d", where, resp.ContentLength, room)
-		}
-		body, err := readAll(resp.Body, room)
-		budgetOf(ctx).read(len(body))
-		if err != nil {
-			return nil, answer{}, nil, transportError(ctx, e, u, err)
-		}
-		mt, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-		if err != nil {
-			mt = ""
-		}
-		return nil, answer{mediaType: mt, body: body, header: resp.Header, final: u}, nil, nil
-	case s == http.StatusUnauthorized:
-		return nil, answer{}, resp.Header, nil
-	case s == http.StatusMovedPermanently, s == http.StatusFound, s == http.StatusSeeOther, s == http.StatusTemporaryRedirect, s == http.StatusPermanentRedirect:
-		loc, err := resp.Location()
-		if err != nil || loc.Scheme != "http" && loc.Scheme != "https" || loc.User != nil {
-			return nil, answer{}, nil, verdict.Refuse(verdict.RegistryNotAllowed, "reading %s: redirected to nowhere that is allowed", where)
-		}
-		return loc, answer{}, nil, nil
-	case s == http.StatusForbidden:
-		return nil, answer{}, nil, unauthorized(e, s)
-	case s == http.StatusNotFound:
-		return nil, answer{}, nil, verdict.Refuse(verdict.ImageNotFound, "reading %s: the registry does not have %s", where, clipQuote(lastSegment(u.Path)))
-	case s == http.StatusTooManyRequests:
-		f := verdict.Fail(verdict.RegistryRateLimited, "reading %s: the registry answered 429", where)
-		f.RetryAfter = retryAfter(resp.Header)
-		return nil, answer{}, nil, f
-	case (s == http.StatusBadRequest || s == http.StatusMethodNotAllowed || s == http.StatusNotAcceptable || s == http.StatusNotImplemented) && strings.Contains(u.Path, "/referrers/"):
-		return nil, answer{}, nil, verdict.Refuse(verdict.ImageNotFound, "listing referrers at %s: the registry has no referrers API (%d)", where, s)
-	case s >= 500 || s == http.StatusRequestTimeout:
-		return nil, answer{}, nil, verdict.Fail(verdict.RegistryUnreachable, "reading %s: %s answered %d", where, e.dial, s)
-	default:
-		return nil, answer{}, nil, verdict.Fail(verdict.RegistryUnreachable, "reading %s: %s answered %d, which is not expected", where, e.dial, resp.StatusCode)
-	}
-}
-
-func lastSegment(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
-
-// retryAfter reads the header Retry-After (RFC 9110 §10.2.3), a date by the
-// server's own clock.
-func retryAfter(h http.Header) time.Duration {
-	v := h.Get("Retry-After")
-	if n, err := strconv.ParseUint(v, 10, 24); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	then, err1 := http.ParseTime(v)
-	now, err2 := http.ParseTime(h.Get("Date"))
-	if err1 != nil || err2 != nil || !then.After(now) {
-		return 0
-	}
-	return then.Sub(now)
-}
-
-// transportError gives an error below HTTP its code.
-func transportError(ctx context.Context, e endpoint, u *url.URL, err error) error {
-	if f, ok := errors.AsType[*verdict.Failure](err); ok {
-		return f
-	}
-	where := e.host + "/" + e.repository
-	var (
-		unknown  x509.UnknownAuthorityError
-		host     x509.HostnameError
-		invalid  x509.CertificateInvalidError
-		verify   *tls.CertificateVerificationError
-		record   tls.RecordHeaderError
-		alert    tls.AlertError
-		netError net.Error
-	)
-	switch {
-	case errors.Is(err, errAddress):
-		return verdict.Refuse(verdict.RegistryNotAllowed, "reading %s: asked to go to %s: %w", where, clipQuote(u.Host), errAddress)
-	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify), errors.As(err, &record), errors.As(err, &alert):
-		return verdict.Fail(verdict.RegistryTLS, "reading %s: connecting to %s: %w", where, u.Host, cause(err))
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return verdict.Fail(verdict.RegistryTLS, "reading %s: %s speaks plain HTTP, which has to be named", where, u.Host)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netError) && netError.Timeout():
-		return verdict.Fail(verdict.RegistryTimeout, "reading %s: %s did not answer in time", where, u.Host)
-	case ctx.Err() != nil:
-		return verdict.Fail(verdict.RegistryTimeout, "reading %s: %w", where, ctx.Err())
-	}
-	return verdict.Fail(verdict.RegistryUnreachable, "reading %s: %w", where, cause(err))
-}
-
-// cause leaves out the URL that net/http puts before everything: it may hold
-// the signature of a storage service.
-func cause(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
-	}
-	return err
-}
-
-// readAll reads to the end, or to one byte past limit, which is input.limit.
-func readAll(r io.Reader, limit int64) ([]byte, error) {
-	var buf bytes.Buffer
-	n, err := buf.ReadFrom(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if n > limit {
-		return nil, verdict.Fail(verdict.InputLimit, "reading: more than %d bytes", limit)
-	}
-	return buf.Bytes(), nil
-}
-
-// authorize answers a challenge (RFC 7235; distribution-spec's token
-// authentication) with the value of an Authorization header, or "" when there
-// is nothing to answer it with.
-func (r *Registry) authorize(ctx context.Context, e endpoint, h http.Header) (string, error) {
-	var cred Credential
-	if r.cfg.Credentials != nil {
-		c, err := r.cfg.Credentials(ctx, e.host)
-		if err != nil {
-			return "", verdict.Fail(verdict.RegistryUnauthorized, "reading credentials for %s: %w", e.host, err)
-		}
-		cred = c
-	}
-	for _, v := range h.Values("WWW-Authenticate") {
-		scheme, rest, _ := strings.Cut(v, " ")
-		switch strings.ToLower(scheme) {
-		case "bearer":
-			return r.token(ctx, e, parseChallenge(rest), cred)
-		case "basic":
-			if cred.Username == "" {
-				return "", nil
-			}
-			return basicAuth(cred), nil
-		}
-	}
-	return "", nil
-}
-
-func basicAuth(c Credential) string {
-	req := http.Request{Header: make(http.Header)}
-	req.SetBasicAuth(c.Username, c.Password)
-	return req.Header.Get("Authorization")
-}
-
-// parseChallenge reads key="value" pairs.
-func parseChallenge(s string) map[string]string {
-	out := make(map[string]string)
-	for len(s) > 0 {
-		key, rest, ok := strings.Cut(s, "=")
-		if !ok {
-			break
-		}
-		key = strings.ToLower(strings.Trim(key, " ,"))
-		var val string
-		if quoted, ok := strings.CutPrefix(rest, `"`); ok {
-			val, rest, ok = strings.Cut(quoted, `"`)
-			if !ok {
-				break
-			}
-		} else {
-			val, rest, _ = strings.Cut(rest, ",")
-		}
-		out[key] = strings.TrimSpace(val)
-		s = rest
-	}
-	return out
-}
-
-// token gets a pull token. Credentials go to the registry's own host and to
-// those that the configuration lists, to no other realm.
-func (r *Registry) token(ctx context.Context, e endpoint, challenge map[string]string, cred Credential) (string, error) {
-	realm, err := url.Parse(challenge["realm"])
-	if err != nil || realm.Host == "" || realm.User != nil {
-		return "", verdict.Refuse(verdict.RegistryNotAllowed, "authenticating at %s: the token realm is not a URL", e.host)
-	}
-	if realm.Scheme != "https" && !(realm.Scheme == "http" && slices.Contains(r.cfg.PlainHTTP, realm.Host)) {
-		return "", verdict.Refuse(verdict.RegistryNotAllowed, "authenticating at %s: the token realm %s is without TLS", e.host, clipQuote(realm.Host))
-	}
-	ours := r.isNamed(e, realm) || e.host == dockerHost && realm.Host == "auth.docker.io"
-	if !ours {
-		if cred != (Credential{}) {
-			return "", verdict.Refuse(verdict.RegistryNotAllowed, "authenticating at %s: the token realm is at %s, which is not allowed to have the credentials", e.host, clipQuote(realm.Host))
-		}
-		if err := checkForeign(realm); err != nil {
-			return "", err
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
-	defer cancel()
-	if err := budgetOf(ctx).request(); err != nil {
-		return "", err
-	}
-	req, err := tokenRequest(ctx, realm, challenge["service"], "repository:"+e.repository+":pull", cred)
-	if err != nil {
-		return "", verdict.Refuse(verdict.RegistryNotAllowed, "authenticating at %s: %w", e.host, err)
-	}
-	req.Header.Set("User-Agent", r.cfg.UserAgent)
-	client := r.guarded
-	if ours {
-		client = r.named
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", transportError(ctx, e, realm, err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // nothing was written
-	body, err := readAll(resp.Body, maxTokenBytes)
-	if err != nil {
-		return "", transportError(ctx, e, realm, err)
-	}
-	budgetOf(ctx).read(len(body))
-	switch {
-	case resp.StatusCode == http.StatusTooManyRequests:
-		f := verdict.Fail(verdict.RegistryRateLimited, "authenticating at %s: %s answered 429", e.host, realm.Host)
-		f.RetryAfter = retryAfter(resp.Header)
-		return "", f
-	case resp.StatusCode >= 500:
-		return "", verdict.Fail(verdict.RegistryUnreachable, "authenticating at %s: %s answered %d", e.host, realm.Host, resp.StatusCode)
-	case resp.StatusCode != http.StatusOK:
-		// A realm that redirects is told the same: a token has no other place.
-		return "", verdict.Fail(verdict.RegistryUnauthorized, "authenticating at %s: %s answered %d", e.host, realm.Host, resp.StatusCode)
-	}
-	var t struct {
-		Token       string `json:"token"`
-		AccessToken string `json:"access_token"`
-	}
-	if err := json.Unmarshal(body, &t); err != nil {
-		return "", verdict.Fail(verdict.RegistryUnauthorized, "authenticating at %s: the token answer is not JSON", e.host)
-	}
-	if t.Token == "" {
-		t.Token = t.AccessToken
-	}
-	if t.Token == "" || strings.ContainsAny(t.Token, "\r\n") {
-		return "", verdict.Fail(verdict.RegistryUnauthorized, "authenticating at %s: the answer has no token", e.host)
-	}
-	return "Bearer " + t.Token, nil
-}
-
-// tokenRequest is a POST with the refresh token where there is one (OAuth2),
-// else a GET with or without password.
-func tokenRequest(ctx context.Context, realm *url.URL, service, scope string, cred Credential) (*http.Request, error) {
-	if cred.IdentityToken != "" {
-		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {cred.IdentityToken}, "service": {service}, "scope": {scope}, "client_id": {"assay"}}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(form.Encode()))
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		return req, nil
-	}
-	u := *realm
-	q := u.Query()
-	q.Set("service", service)
-	q.Set("scope", scope)
-	u.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	if cred.Username != "" {
-		req.SetBasicAuth(cred.Username, cred.Password)
-	}
-	return req, nil
 }

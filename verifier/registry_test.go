@@ -756,7 +756,15 @@ func TestR51FailureIsNoAnswer(t *testing.T) {
 	if !ok || f.Reason.Code != verdict.RegistryRateLimited || f.RetryAfter != 30*time.Second {
 		t.Fatalf("got %v, want a failure %q after 30 s", err, verdict.RegistryRateLimited)
 	}
+	// The registry is not asked before the time that it named, and the failure is
+	// not kept beyond that.
 	w.fault.Store(nil)
+	w.requests.Store(0)
+	_, err = v.Verify(t.Context(), verifier.Request{Image: w.image, At: now})
+	if f, ok := errors.AsType[*verdict.Failure](err); !ok || f.RetryAfter != 30*time.Second || w.requests.Load() != 0 {
+		t.Fatalf("before the time: got %v after %d requests, want a failure after none", err, w.requests.Load())
+	}
+	r.TestingOnlyWake()
 	if ok, code, _ := verify(t.Context(), t, v, w.image, now); !ok {
 		t.Fatalf("the failure was kept: %q", code)
 	}
