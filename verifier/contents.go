@@ -97,10 +97,14 @@ func (c *contents) fetch(ctx context.Context, key string, ask func() (answer, er
 		c.mu.Unlock()
 		select {
 		case <-f.done:
-			if f.own {
-				return ask()
+			if !f.own {
+				return f.answer, f.err
 			}
-			return f.answer, f.err
+			a, err := ask()
+			if err == nil {
+				c.keep(key, a)
+			}
+			return a, err
 		case <-ctx.Done():
 			return answer{}, verdict.Fail(verdict.RegistryTimeout, "waiting for an answer that another verification asked for: %w", ctx.Err())
 		}
