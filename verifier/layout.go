@@ -134,6 +134,9 @@ func (l *Layout) Manifest(ctx context.Context, _ string, d verdict.Digest) (stri
 
 // Tagged implements [Source]. Of two entries with one tag the first counts.
 func (l *Layout) Tagged(ctx context.Context, _, tag string) (verdict.Digest, string, []byte, error) {
+	if !validTag(tag) {
+		return "", "", nil, verdict.Refuse(verdict.InputMalformed, "reading OCI layout: %q is not a tag", clipQuote(tag))
+	}
 	for _, e := range l.index {
 		if e.Annotations[annotationRefName] != tag {
 			continue

@@ -2,6 +2,8 @@
 
 package verifier
 
+import "github.com/assayd/assay/verdict"
+
 // TestingOnlyWake ends the rests that hosts asked for, as if their time had passed.
 func (r *Registry) TestingOnlyWake() { r.hosts.wake() }
 
@@ -10,4 +12,27 @@ func (r *Registry) TestingOnlyContentBytes() int64 {
 	r.contents.mu.Lock()
 	defer r.contents.mu.Unlock()
 	return r.contents.bytes
+}
+
+// TestingOnlyManifest is what was understood of a manifest.
+type TestingOnlyManifest struct {
+	MediaType             string
+	Subject, Config       verdict.Digest
+	Layers, Index         []Descriptor
+	Children              []Platform
+	Attestations          []verdict.Digest
+	IsIndex, ChildrenRead bool
+}
+
+// TestingOnlyParseManifest parses one.
+func TestingOnlyParseManifest(mediaType string, body []byte) (*TestingOnlyManifest, error) {
+	m, err := parseManifest(mediaType, body)
+	if m == nil || err != nil {
+		return nil, err
+	}
+	out := &TestingOnlyManifest{MediaType: m.mediaType, Subject: m.subject, Config: m.config.Digest, Layers: m.layers, Index: m.index, IsIndex: m.index != nil, Attestations: m.attestations()}
+	if out.Children, _, err = m.children(); err == nil {
+		out.ChildrenRead = true
+	}
+	return out, nil
 }
