@@ -10,7 +10,7 @@ STAMP    := -buildid= -X main.version=$(VERSION)
 TOOLS    := bin/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-fips build-boring check test race fuzz bench lint generate demo run clean tools
+.PHONY: help build build-fips build-boring check test race fuzz bench lint generate demo run clean tools registry
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,4 +62,10 @@ tools: $(TOOLS)/golangci-lint
 $(TOOLS)/golangci-lint: ci/tools/go.mod go.mod
 	cd ci/tools && $(GO) build -o ../../$(TOOLS)/ tool
 	$(GO) build -o $(TOOLS)/ google.golang.org/protobuf/cmd/protoc-gen-go
+	@touch $@
+
+# A registry of others, without the referrers API, for the verifier's tests.
+registry: $(TOOLS)/registry
+$(TOOLS)/registry: ci/registry/go.mod
+	cd ci/registry && $(GO) build -o ../../$(TOOLS)/ tool
 	@touch $@

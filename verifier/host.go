@@ -197,9 +197,9 @@ func patience(ctx context.Context) time.Duration {
 // for it. About is between half and one and a half: those who failed together
 // would otherwise ask together.
 func pause(ctx context.Context, least, d time.Duration) bool {
-	var b [4]byte
+	var b [2]byte
 	_, _ = rand.Read(b[:]) // never fails
-	d = least + d/2 + time.Duration(uint64(d)*uint64(binary.BigEndian.Uint32(b[:]))>>32)
+	d = least + d/2 + d*time.Duration(binary.BigEndian.Uint16(b[:]))>>16
 	if d > patience(ctx) {
 		return false
 	}

@@ -124,7 +124,7 @@ func (r *Registry) retry(ctx context.Context, q question, try func() error) erro
 func (r *Registry) read(ctx context.Context, q question) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
 	defer cancel()
-	resp, final, err := r.open(ctx, q)
+	resp, final, err := r.open(ctx, q) //nolint:bodyclose // drain does
 	if err != nil {
 		return answer{}, err
 	}
@@ -214,7 +214,7 @@ func (r *Registry) send(ctx context.Context, q question, auth string) (resp *htt
 		if etag != "" {
 			req.Header.Set("If-None-Match", etag)
 		}
-		resp, err := client.Do(req) //nolint:bodyclose // drain closes it, or the caller
+		resp, err := client.Do(req)
 		if err != nil {
 			return nil, nil, nil, transportError(ctx, q.e, u, err)
 		}

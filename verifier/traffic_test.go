@@ -130,7 +130,7 @@ func TestRequestCounts(t *testing.T) {
 // digestsIn returns the digests in a document, in order.
 func digestsIn(t *testing.T, body []byte) (out []verdict.Digest) {
 	t.Helper()
-	for _, part := range strings.Split(string(body), `"`) {
+	for part := range strings.SplitSeq(string(body), `"`) {
 		if d, err := verdict.ParseDigest(part); err == nil {
 			out = append(out, d)
 		}
@@ -386,8 +386,10 @@ func TestContentIsBounded(t *testing.T) {
 	if get(all[99]) != 0 || get(all[0]) != 1 {
 		t.Error("the last one was asked for again, or the first was not")
 	}
-	if get(big) != 1 || get(big) != 1 {
-		t.Error("what is large was kept")
+	for range 2 {
+		if get(big) != 1 {
+			t.Error("what is large was kept")
+		}
 	}
 	_, err = verifier.NewRegistry(verifier.RegistryConfig{ContentBytes: -1})
 	wantMisuse(t, "negative", err, "content")
@@ -531,5 +533,23 @@ func TestBrokenConnections(t *testing.T) {
 		if verdict.CodeOf(err) != want || asked.Load() != 3 {
 			t.Errorf("%d broken: got %v after %d requests, want %q", broken, err, asked.Load(), want)
 		}
+	}
+}
+
+// TestTimeToSayWhy: what a registry asks to wait for is not waited for beyond the
+// time of the caller, who would hear only that it is over.
+func TestTimeToSayWhy(t *testing.T) {
+	w := newWorld(t, true)
+	w.on(func(rw http.ResponseWriter, _ *http.Request) bool {
+		rw.Header().Set("Retry-After", "3")
+		rw.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: w.roots, Source: w.registry(verifier.RegistryConfig{})})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, err := v.Verify(ctx, verifier.Request{Image: w.image, At: now})
+	if f, ok := errors.AsType[*verdict.Failure](err); !ok || f.Reason.Code != verdict.RegistryRateLimited || f.RetryAfter != 3*time.Second || ctx.Err() != nil {
+		t.Errorf("got %v, want %q after 3 s, in time", err, verdict.RegistryRateLimited)
 	}
 }

@@ -181,8 +181,10 @@ func (v *Verifier) Verify(ctx context.Context, req Request) (*Result, error) {
 	if e, ok := v.shared.verdict(key, req.At); ok {
 		return e.result, e.refusal
 	}
-	return v.shared.fly(ctx, key, func(ctx context.Context) (*Result, error) {
-		r, err := v.decide(withBudget(ctx), req, rules, image)
+	return v.shared.fly(ctx, key, func(flight context.Context) (*Result, error) {
+		// A registry is waited for as long as the one who began has time to hear of
+		// it; asking it is not bounded by that.
+		r, err := v.decide(withPatience(withBudget(flight), ctx), req, rules, image)
 		v.shared.keep(key, req.At, r, err)
 		return r, err
 	})
