@@ -284,7 +284,7 @@ func sum(h hash.Hash) verdict.Digest {
 // breaks is begun anew, and one that gives nothing ends.
 func TestDeepStreams(t *testing.T) {
 	w := newWorld(t, true)
-	d, size := zeros(256 << 20)
+	d, size := zeros(64 << 20)
 	w.image.Digest = putLayers(t, w.store, layerSpec{mediaType: typeTar, digest: d, size: size, diffID: d})
 	layer := func(f fault) { w.on(onPath("/blobs/"+string(d), f)) }
 	deep := func(ctx context.Context, limits verifier.DeepLimits) (*verifier.DeepResult, error) {

@@ -107,6 +107,7 @@ func settles(t *testing.T, base int) {
 			t.Errorf("%d goroutines, began with %d", n, base)
 			return
 		default:
+			http.DefaultClient.CloseIdleConnections()
 			runtime.Gosched()
 		}
 	}
