@@ -60,7 +60,13 @@ func (h *registryHost) enter(ctx context.Context, where string) error {
 		}
 		select {
 		case h.slots <- struct{}{}:
-			return nil
+			h.mu.Lock()
+			free := h.rested == nil
+			h.mu.Unlock()
+			if free {
+				return nil
+			}
+			h.leave() // it was told to rest meanwhile
 		case <-ctx.Done():
 			return verdict.Fail(verdict.RegistryTimeout, "reading %s: waiting for one of %d requests to it to end: %w", where, MaxPerHost, ctx.Err())
 		}

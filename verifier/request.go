@@ -93,17 +93,17 @@ func (r *Registry) retry(ctx context.Context, q question, try func() error) erro
 		}
 		err := func() error {
 			defer h.leave()
-			return try()
+			err := try()
+			if d := wantsRest(err); d > 0 {
+				h.rest(d) // before somebody else has our place
+			}
+			return err
 		}()
 		failure, ok := errors.AsType[*verdict.Failure](err)
 		if !ok {
 			return err
 		}
-		limited := failure.Reason.Code == verdict.RegistryRateLimited && failure.RetryAfter > 0
-		if limited {
-			// It is meant for all who want something of this host.
-			h.rest(failure.RetryAfter)
-		}
+		limited := wantsRest(err) > 0
 		switch {
 		case attempt == maxAttempts || limited && failure.RetryAfter > patience(ctx):
 			return err
@@ -118,6 +118,14 @@ func (r *Registry) retry(ctx context.Context, q question, try func() error) erro
 			return err
 		}
 	}
+}
+
+// wantsRest is how long a host wants to be left alone, or zero.
+func wantsRest(err error) time.Duration {
+	if f, ok := errors.AsType[*verdict.Failure](err); ok && f.Reason.Code == verdict.RegistryRateLimited {
+		return f.RetryAfter
+	}
+	return 0
 }
 
 // read asks once and reads the whole body.
