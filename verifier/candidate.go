@@ -182,6 +182,8 @@ type entity struct {
 	timestamps [][]byte
 	// key stands for the bare key while one is tried.
 	key verify.VerificationContent
+	// blob is what a message signature is asked to be over, nil for an image.
+	blob *Blob
 }
 
 // withKey returns e as signed by the key that content stands for.
@@ -512,6 +514,9 @@ func parseBundle(data []byte) (*entity, error) {
 	if err != nil {
 		return malformed("%w", err)
 	}
+	if err := checkBundle(data, pb); err != nil {
+		return nil, err
+	}
 	e := &entity{}
 	if e.entries, err = b.TlogEntries(); err != nil {
 		return malformed("%w", err)
@@ -580,10 +585,11 @@ func (e *entity) readMessage(m *protocommon.MessageSignature) error {
 	if len(m.GetSignature()) == 0 {
 		return verdict.Refuse(verdict.InputMalformed, "reading bundle: the signature is empty")
 	}
-	if d.GetAlgorithm() != protocommon.HashAlgorithm_SHA2_256 || len(d.GetDigest()) != sha256.Size {
-		return verdict.Refuse(verdict.SubjectAlgorithm, "reading bundle: the message digest is not SHA-256")
+	h := messageHash(d.GetAlgorithm().String(), d.GetDigest())
+	if h == 0 {
+		return verdict.Refuse(verdict.SubjectAlgorithm, "reading bundle: the message digest is not SHA-256, SHA-384 or SHA-512")
 	}
 	e.sig, e.messageDigest = m.GetSignature(), d.GetDigest()
-	e.claims = &claims{subjects: []map[string]string{{"sha256": hex.EncodeToString(d.GetDigest())}}}
+	e.claims = &claims{subjects: []map[string]string{{blobAlgorithms[h]: hex.EncodeToString(d.GetDigest())}}}
 	return nil
 }

@@ -220,6 +220,9 @@ func (m *material) verifyKeyless(e *entity) (*fact, *stageError) {
 	if err := m.algorithms.accept(e.leaf.PublicKey); err != nil {
 		return nil, &stageError{stageSigner, err}
 	}
+	if err := checkFulcioLeaf(e.leaf); err != nil {
+		return nil, &stageError{stageSigner, err}
+	}
 	if err := m.verifySignature(e, e.leaf.PublicKey); err != nil {
 		return nil, &stageError{stageSignature, err}
 	}
@@ -245,6 +248,9 @@ func (m *material) verifyKeyless(e *entity) (*fact, *stageError) {
 		}
 	}
 	if err := m.acceptChains(chains); err != nil {
+		return nil, &stageError{stageChain, err}
+	}
+	if err := checkFulcioIssuer(chains); err != nil {
 		return nil, &stageError{stageChain, err}
 	}
 	if m.sct {
@@ -291,7 +297,7 @@ func (m *material) isOther(e *entity) bool {
 // writes to stderr while it tries hashes.
 func (m *material) verifySignature(e *entity, pub crypto.PublicKey) error {
 	if e.message == nil {
-		return m.algorithms.verifyDigest(pub, [sha256.Size]byte(e.messageDigest), e.sig)
+		return e.verifyDigests(m.algorithms, pub)
 	}
 	return m.algorithms.verifyMessage(pub, e.message, e.sig)
 }
@@ -327,6 +333,9 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 		if err != nil {
 			return nil, nil, &stageError{stageLog, explainLog(e, logKeys, err)}
 		}
+		if err := checkEntries(e, logKeys); err != nil {
+			return nil, nil, &stageError{stageLog, err}
+		}
 		for _, s := range stamps {
 			times = append(times, s.Time)
 		}
@@ -335,6 +344,11 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 		stamps, _, err := verify.VerifySignedTimestamp(e.asStamped(), tm)
 		if err != nil {
 			return nil, nil, &stageError{stageTime, verdict.Refuse(verdict.TimeUntrusted, "proving time: %w", err)}
+		}
+		if len(stamps) < len(e.timestamps) {
+			if err := checkTimestamps(e); err != nil {
+				return nil, nil, &stageError{stageTime, err}
+			}
 		}
 		for _, s := range stamps {
 			times = append(times, s.Time)

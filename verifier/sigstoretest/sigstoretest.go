@@ -462,6 +462,12 @@ var (
 func (s *Sigstore) certificate(o Options, pub crypto.PublicKey) (*x509.Certificate, error) {
 	t := &x509.Certificate{SerialNumber: serial(), NotBefore: o.At.Add(-time.Minute), NotAfter: o.At.Add(9 * time.Minute),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
+	spki, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("issuing test certificate: %w", err)
+	}
+	keyID := sha256.Sum256(spki)
+	t.SubjectKeyId = keyID[:20]
 	switch {
 	case strings.Contains(o.Subject, "://"):
 		u, err := url.Parse(o.Subject)
