@@ -143,7 +143,7 @@ func (a *app) root() *cobra.Command {
 		a.verifyCommand(), a.explainCommand(), a.policyCommand(),
 		a.headCommand(), a.denyCommand(), a.exceptionCommand(),
 		a.ticketCommand(), a.statementCommand(), a.logCommand(),
-		a.devCommand(), a.versionCommand(),
+		a.devCommand(), a.conformanceCommand(), a.versionCommand(),
 	)
 	return root
 }
