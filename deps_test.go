@@ -104,6 +104,7 @@ var entries = map[string][]string{
 	"github.com/google/go-sev-guest":         {"attest", "enclave"},
 	"github.com/google/go-tpm":               {"attest", "enclave"},
 	"github.com/google/go-containerregistry": {"verifier", "ci"},
+	"cel.dev/cel-go":                         {"verifier/internal/predicate"},
 }
 
 type goPackage struct {

@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -232,6 +233,9 @@ func coreOf(config Config, e *epoch, q question, r *verifier.Result) verdict.Cor
 	}}
 	if r.Passed {
 		c.Predicate.VerificationResult = verdict.Passed
+		if r.BuildLevel > 0 {
+			c.Predicate.VerifiedLevels = []string{fmt.Sprintf("SLSA_BUILD_LEVEL_%d", r.BuildLevel)}
+		}
 	}
 	if !r.NotAfter.IsZero() {
 		c.Predicate.Extension.NotAfter = r.NotAfter.Unix()

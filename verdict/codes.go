@@ -33,9 +33,11 @@ const (
 	CertProfile            Code = "cert.profile"
 	TimeUnproven           Code = "time.unproven"
 	TimeUntrusted          Code = "time.untrusted"
+	TimeNotAllowed         Code = "time.not-allowed"
 	LogMissing             Code = "log.missing"
 	LogMismatch            Code = "log.mismatch"
 	LogProof               Code = "log.proof"
+	LogCount               Code = "log.count"
 	SCTMissing             Code = "sct.missing"
 	SCTInvalid             Code = "sct.invalid"
 	RevokedImage           Code = "revoked.image"
@@ -44,6 +46,7 @@ const (
 	RevokedCertificate     Code = "revoked.certificate"
 	RevokedLogEntry        Code = "revoked.log-entry"
 	StatementType          Code = "statement.type"
+	StatementPredicate     Code = "statement.predicate"
 	TrustMissing           Code = "trust.missing"
 	RegistryUnreachable    Code = "registry.unreachable"
 	RegistryTimeout        Code = "registry.timeout"
@@ -53,6 +56,7 @@ const (
 	RegistryDigestMismatch Code = "registry.digest-mismatch"
 	RegistryNotAllowed     Code = "registry.not-allowed"
 	ImageNotFound          Code = "image.not-found"
+	ImageBase              Code = "image.base"
 	PolicyNoRule           Code = "policy.no-rule"
 	PolicyError            Code = "policy.error"
 	PolicyOff              Code = "policy.off"
@@ -201,9 +205,11 @@ var codes = []CodeInfo{
 	{CertProfile, KindRefusal, "usage, CA flag or length of the certificate chain is not acceptable", "get a code-signing certificate"},
 	{TimeUnproven, KindRefusal, "there is no acceptable proof of when it was signed", "sign with a transparency log entry or a timestamp"},
 	{TimeUntrusted, KindRefusal, "a timestamp is there that no trusted authority verifies, or that is of the future", "use a timestamp authority of the trusted root, and check the clock"},
+	{TimeNotAllowed, KindRefusal, "it was signed outside the time that the policy allows", "sign again, or see max-age, signed-after and signed-before in the policy"},
 	{LogMissing, KindRefusal, "no entry of a trusted transparency log", "sign with the log, or do not demand one (key authorities: require-log)"},
 	{LogMismatch, KindRefusal, "the log entry is about other bytes, another key or signature", "the entry was copied from elsewhere; sign again"},
 	{LogProof, KindRefusal, "signed entry timestamp, inclusion proof or checkpoint does not verify", "check the trusted root; else the entry is forged"},
+	{LogCount, KindRefusal, "fewer distinct transparency logs than demanded have the signature", "log it in further logs of the trusted root"},
 	{SCTMissing, KindRefusal, "the certificate has no certificate-transparency timestamp", "get a certificate from a CA that logs"},
 	{SCTInvalid, KindRefusal, "the certificate-transparency timestamp does not verify", "check the trusted root"},
 	{RevokedImage, KindRefusal, "owners denied the image or its repository", "do not run it; the owners' deny document says why"},
@@ -212,6 +218,7 @@ var codes = []CodeInfo{
 	{RevokedCertificate, KindRefusal, "owners denied the certificate", "sign again with a fresh certificate"},
 	{RevokedLogEntry, KindRefusal, "owners denied the log entry", "sign again"},
 	{StatementType, KindRefusal, "type of the signed statement is not acceptable", "sign with a tool that writes the in-toto or simple-signing type"},
+	{StatementPredicate, KindRefusal, "the content of an attestation does not meet what the policy demands", "see the demand and the attestation; assay explain shows both"},
 	{TrustMissing, KindFailure, "no trust material for what has to be checked", "name a trusted root"},
 	{RegistryUnreachable, KindFailure, "the registry did not answer", "nothing was decided and nothing was cached; try again, or name a mirror"},
 	{RegistryTimeout, KindFailure, "the registry did not answer in time", "nothing was decided and nothing was cached; try again, or name a mirror"},
@@ -221,10 +228,11 @@ var codes = []CodeInfo{
 	{RegistryDigestMismatch, KindFailure, "the registry served other bytes than the digest names", "treat the registry, or what is between, as hostile"},
 	{RegistryNotAllowed, KindRefusal, "host, address or redirect is outside what is allowed", "name the host under sources"},
 	{ImageNotFound, KindRefusal, "the registry does not have the image", "check name and digest"},
+	{ImageBase, KindRefusal, "the base image is not named, or is refused by the rules of tier base", "name it in provenance or annotations with its digest, and see the rules for its repository"},
 	{PolicyNoRule, KindRefusal, "no rule of the policy matches", "add a rule for the repository"},
 	{PolicyError, KindFailure, "the policy could not be evaluated", "check the policy (assay policy check)"},
 	{PolicyOff, KindNote, "the rule is off: unchecked", "set the rule's mode to audit or enforce"},
-	{PolicyException, KindNote, "allowed by an exception that owners signed", "remove the need for the exception before it ends"},
+	{PolicyException, KindNote, "let through by an exception, of the policy or signed by owners", "remove the need for the exception before it ends"},
 	{TicketMalformed, KindRefusal, "the ticket is not well-formed", "ask the daemon for a new one; if it repeats, daemon and node differ in version"},
 	{TicketAlgorithm, KindRefusal, "type, algorithm or header of the token is not that of a ticket", "only ES256 tickets of an attested daemon count"},
 	{TicketSignature, KindRefusal, "the ticket's signature does not verify", "treat whoever delivered it as hostile"},

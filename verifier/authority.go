@@ -35,6 +35,15 @@ type Authority struct {
 	// AllowUnlogged takes a keyless signature without a log entry although the
 	// trust roots list a log. A timestamp has to prove the time then.
 	AllowUnlogged bool `yaml:"allow-unlogged" json:"allowUnlogged,omitempty"`
+	// Logs is how many distinct logs must have the signature; absent means one
+	// where an entry is demanded at all.
+	Logs int `yaml:"logs" json:"logs,omitempty"`
+	// SignedAfter and SignedBefore bound, inclusively, when it may have been
+	// signed, by proven time: after the loss of an identity what it signed
+	// before still counts.
+	SignedAfter time.Time `yaml:"signed-after" json:"signedAfter,omitzero"`
+	// SignedBefore is the end of that time.
+	SignedBefore time.Time `yaml:"signed-before" json:"signedBefore,omitzero"`
 	// AllowNoSCT takes a certificate without certificate-transparency
 	// timestamp although the trust roots list such a log.
 	AllowNoSCT bool `yaml:"allow-no-sct" json:"allowNoSCT,omitempty"`
@@ -140,6 +149,12 @@ func compileAuthority(f *yamlFile, path, name string, a Authority) (*authority, 
 		c.instance = DefaultInstance
 	} else if !validName(a.Roots) {
 		return nil, f.errorAt(path+".roots", "", "authority %q: roots is %q, want 1 to 64 letters, digits and -_.", name, clipQuote(a.Roots))
+	}
+	if _, said := f.at[path+".logs"]; a.Logs < 0 || said && a.Logs == 0 || a.Logs > maxLogEntries || a.Logs > 0 && a.AllowUnlogged {
+		return nil, f.errorAt(path+".logs", "", "authority %q: logs is %d, want 1 to %d, and no allow-unlogged", name, a.Logs, maxLogEntries)
+	}
+	if !a.SignedAfter.IsZero() && !a.SignedBefore.IsZero() && a.SignedBefore.Before(a.SignedAfter) {
+		return nil, f.errorAt(path+".signed-before", "", "authority %q: signed-before is before signed-after", name)
 	}
 	switch {
 	case a.Keyless != nil:

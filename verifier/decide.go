@@ -4,6 +4,7 @@ package verifier
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,8 @@ type decision struct {
 
 	demands []*demandState
 	seen    int // candidates that were looked at
+	// images is what rules demand of the image beside its signatures.
+	images map[*compiledRule]*imageState
 }
 
 // A demandState is how far one demand of one rule is met.
@@ -42,6 +45,7 @@ type accepted struct {
 	authority *authority
 	fact      *fact
 	candidate *candidate
+	entity    *entity
 }
 
 type rejected struct {
@@ -66,12 +70,12 @@ func (v *Verifier) newDecision(rules []*compiledRule, req Request, digests map[s
 
 // enough looks at the candidates that it has not seen, and says whether every
 // demand is met.
-func (d *decision) enough(candidates []*candidate) bool {
+func (d *decision) enough(ctx context.Context, candidates []*candidate) bool {
 	for ; d.seen < len(candidates); d.seen++ {
 		if d.allMet() {
 			break
 		}
-		d.look(candidates[d.seen])
+		d.look(ctx, candidates[d.seen])
 	}
 	return d.allMet()
 }
@@ -80,7 +84,7 @@ func (d *decision) allMet() bool {
 	return !slices.ContainsFunc(d.demands, func(s *demandState) bool { return !s.met })
 }
 
-func (d *decision) look(c *candidate) {
+func (d *decision) look(ctx context.Context, c *candidate) {
 	if !slices.ContainsFunc(d.demands, func(s *demandState) bool { return !s.met && s.reads(c.family) }) {
 		return
 	}
@@ -103,14 +107,14 @@ func (d *decision) look(c *candidate) {
 				continue
 			}
 			f, serr := d.check(c, e, a)
-			if serr == nil && s.rule.RequireReference && s.what == "" {
-				serr = d.checkReference(f)
+			if serr == nil {
+				serr = d.checkDemand(ctx, s, e, f)
 			}
 			if serr != nil {
 				s.reject(serr.stage, serr.err, a.name, c)
 				continue
 			}
-			s.accepted = append(s.accepted, accepted{a, f, c})
+			s.accepted = append(s.accepted, accepted{a, f, c, e})
 		}
 		s.met = s.distinct() >= s.require
 	}
@@ -160,6 +164,12 @@ func (d *decision) check(c *candidate, e *entity, a *authority) (*fact, *stageEr
 		return nil, &stageError{stageTime, verdict.Refuse(verdict.CertExpiredAtSigning, "comparing validity: nothing proves when it was signed, now is %s, and its certificates are valid together from %s",
 			d.at.UTC().Format(time.RFC3339), f.window)}
 	}
+	if err := a.checkTimes(f.times); err != nil {
+		return nil, &stageError{stageTime, err}
+	}
+	if err := a.checkLogs(f.logs); err != nil {
+		return nil, &stageError{stageLog, err}
+	}
 	if err := a.matches(f, d.at); err != nil {
 		return nil, &stageError{stageIdentity, err}
 	}
@@ -169,12 +179,75 @@ func (d *decision) check(c *candidate, e *entity, a *authority) (*fact, *stageEr
 	return f, nil
 }
 
+// checkDemand compares what a signature shows with what the demand wants beyond
+// the signer.
+func (d *decision) checkDemand(ctx context.Context, s *demandState, e *entity, f *fact) *stageError {
+	if s.rule.RequireReference && s.what == "" {
+		if serr := d.checkReference(f); serr != nil {
+			return serr
+		}
+	}
+	if err := s.checkAge(f, d.at); err != nil {
+		return &stageError{stageContent, err}
+	}
+	if s.attestation == nil {
+		return nil
+	}
+	if err := d.checkStatement(ctx, s, e, f); err != nil {
+		return &stageError{stageContent, err}
+	}
+	return nil
+}
+
+// checkAge compares when it was signed with the oldest that the demand takes.
+func (s *demandState) checkAge(f *fact, at time.Time) error {
+	switch {
+	case s.maxAge == 0:
+		return nil
+	case len(f.times) == 0:
+		return verdict.Refuse(verdict.TimeUnproven, "comparing age: nothing proves when it was signed, and max-age is demanded")
+	case f.times[0].Add(s.maxAge).Before(at):
+		return verdict.Refuse(verdict.TimeNotAllowed, "comparing age: it was signed at %s, want not before %s", f.times[0].UTC().Format(time.RFC3339), at.Add(-s.maxAge).UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
 // checkReference compares the repository that was signed with the one asked
 // for.
 func (d *decision) checkReference(f *fact) *stageError {
 	got, err := ParseRepository(f.claims.reference)
 	if err != nil || got != d.image.Repository {
 		return &stageError{stageSubject, verdict.Refuse(verdict.SubjectRepository, "comparing repository: the signature names %q, want %q", clipQuote(f.claims.reference), d.image.Repository)}
+	}
+	return nil
+}
+
+// checkTimes compares all proven times of signing with those allowed.
+func (a *authority) checkTimes(times []time.Time) error {
+	w := window{a.SignedAfter, a.SignedBefore}
+	if w == (window{}) {
+		return nil
+	}
+	if len(times) == 0 {
+		return verdict.Refuse(verdict.TimeUnproven, "comparing time of signing: nothing proves it, and the policy allows %s", w)
+	}
+	for _, t := range times {
+		if !w.contains(t) {
+			return verdict.Refuse(verdict.TimeNotAllowed, "comparing time of signing: %s, and the policy allows %s", t.UTC().Format(time.RFC3339), w)
+		}
+	}
+	return nil
+}
+
+// checkLogs counts the logs that have the signature; two entries of one log are
+// one.
+func (a *authority) checkLogs(entries []logEntry) error {
+	logs := make(map[string]bool)
+	for _, l := range entries {
+		logs[l.logID] = true
+	}
+	if len(logs) < a.Logs {
+		return verdict.Refuse(verdict.LogCount, "counting logs: %d of %d demanded have it", len(logs), a.Logs)
 	}
 	return nil
 }
@@ -319,6 +392,8 @@ type ruleOutcome struct {
 	rule    *compiledRule
 	outcome verdict.Outcome
 	reasons []verdict.Reason
+	// exception let it through, or nil.
+	exception *compiledException
 }
 
 // outcomes are those of the rules, in order.
@@ -337,6 +412,9 @@ func (d *decision) outcomes(candidates int) []ruleOutcome {
 				o.reasons = append(o.reasons, s.reasons(candidates)...)
 			}
 		}
+		if m := d.images[r]; m != nil {
+			o.reasons = append(o.reasons, m.reasons...)
+		}
 		switch {
 		case len(o.reasons) == 0:
 			o.outcome = verdict.OutcomePass
@@ -344,10 +422,31 @@ func (d *decision) outcomes(candidates int) []ruleOutcome {
 			o.outcome = verdict.OutcomeAuditFail
 		default:
 			o.outcome = verdict.OutcomeFail
+			if o.exception = d.exception(r); o.exception != nil {
+				o.outcome = verdict.OutcomeAuditFail
+				o.reasons = append([]verdict.Reason{o.exception.reason()}, o.reasons...)
+			}
 		}
 		out = append(out, o)
 	}
 	return out
+}
+
+// exception returns the exception for this image and rule that is in force, or
+// nil. Each counts for its own rules and images: two of them together allow no
+// more than each does.
+func (d *decision) exception(r *compiledRule) *compiledException {
+	for i := range d.v.policy.exceptions {
+		x := &d.v.policy.exceptions[i]
+		if slices.Contains(x.Rules, r.Name) && slices.Contains(x.images, d.image.Digest) && !d.at.After(x.Until) {
+			return x
+		}
+	}
+	return nil
+}
+
+func (x *compiledException) reason() verdict.Reason {
+	return verdict.Reason{Code: verdict.PolicyException, Text: fmt.Sprintf("exception %q of %s until %s: %s", x.ID, x.Owner, x.Until.UTC().Format(time.RFC3339), x.Reason)}
 }
 
 // namespaces folds the rules into one outcome per namespace pattern. Patterns
@@ -414,7 +513,7 @@ func appendReasons(have, more []verdict.Reason) []verdict.Reason {
 
 // result puts a decision into words.
 func (d *decision) result(req Request, ev *evidence) (*Result, error) {
-	res := &Result{Image: req.Image, At: req.At, Decided: len(d.demands) > 0, Passed: len(d.demands) > 0 && d.allMet(),
+	res := &Result{Image: req.Image, At: req.At, Decided: len(d.demands) > 0, Passed: len(d.demands) > 0 && d.passes(),
 		MediaType: ev.mediaType, Index: ev.index, Platforms: ev.platforms, Rules: d.ruleNames()}
 	candidates := len(ev.candidates)
 	// A failure counts where it may be what a demand lacks.
@@ -426,10 +525,28 @@ func (d *decision) result(req Request, ev *evidence) (*Result, error) {
 			return d.undecided(res, s.failure)
 		}
 	}
+	for _, r := range d.rules {
+		if m := d.images[r]; m != nil && m.failure != nil {
+			return d.undecided(res, m.failure)
+		}
+	}
 	outcomes := d.outcomes(candidates)
 	for _, o := range outcomes {
 		if o.outcome == verdict.OutcomeFail || o.outcome == verdict.OutcomeAuditFail {
 			res.Reasons = appendReasons(res.Reasons, o.reasons)
+		}
+		if x := o.exception; x != nil {
+			res.bound(x.Until)
+			res.Exceptions = append(res.Exceptions, UsedException{ID: x.ID, Rule: o.rule.Name, Owner: x.Owner, Reason: x.Reason, Until: x.Until})
+		}
+		if m := d.images[o.rule]; m != nil {
+			res.bound(m.notAfter)
+			res.BaseImages = append(res.BaseImages, m.bases...)
+			for _, in := range m.inputs {
+				if !slices.Contains(res.Inputs, in) {
+					res.Inputs = append(res.Inputs, in)
+				}
+			}
 		}
 	}
 	res.Namespaces = d.v.policy.namespaces(outcomes)
@@ -440,8 +557,21 @@ func (d *decision) result(req Request, ev *evidence) (*Result, error) {
 	return res, nil
 }
 
+// passes says whether everything that is demanded was met.
+func (d *decision) passes() bool {
+	for _, m := range d.images {
+		if len(m.reasons) > 0 {
+			return false
+		}
+	}
+	return d.allMet()
+}
+
 // account notes what a met demand rests on.
 func (d *decision) account(res *Result, s *demandState) {
+	if s.met && s.attestation != nil {
+		res.BuildLevel = max(res.BuildLevel, s.attestation.BuildLevel)
+	}
 	for _, a := range s.accepted {
 		id := Identity{Authority: a.authority.name, Issuer: a.fact.signer.issuer, SAN: a.fact.signer.san,
 			Key: a.fact.signer.key, Certificate: a.fact.signer.certificate, Predicate: a.fact.claims.predicate}
@@ -470,6 +600,9 @@ func (d *decision) account(res *Result, s *demandState) {
 			}
 		}
 		res.bound(a.fact.expires)
+		if s.maxAge > 0 {
+			res.bound(a.fact.times[0].Add(s.maxAge))
+		}
 	}
 }
 
@@ -543,6 +676,12 @@ func (d *decision) explain(res *Result, outcomes []ruleOutcome, candidates int) 
 			if s.rule == o.rule {
 				r.add(s.explain(candidates))
 			}
+		}
+		if m := d.images[o.rule]; m != nil {
+			r.add(m.explanations...)
+		}
+		if o.exception != nil {
+			r.add(note(o.exception.reason().Text))
 		}
 		root.add(r)
 	}

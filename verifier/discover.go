@@ -39,6 +39,8 @@ type evidence struct {
 	attestations []verdict.Digest
 	// digests are those of the manifest, by algorithm.
 	digests map[string]string
+	// annotations are the manifest's, which its digest covers.
+	annotations map[string]string
 
 	candidates []*candidate
 	// failure is why discovery could not be completed, or nil.
@@ -101,7 +103,7 @@ func readImage(ctx context.Context, src Source, img Image) (*evidence, *manifest
 	if err != nil {
 		return nil, nil, err
 	}
-	ev := &evidence{mediaType: m.mediaType, digests: digestsOf(img.Digest, body)}
+	ev := &evidence{mediaType: m.mediaType, digests: digestsOf(img.Digest, body), annotations: m.annotations}
 	if m.index != nil {
 		ev.index, ev.attestations = img.Digest, m.attestations()
 	}

@@ -98,6 +98,7 @@ const (
 	stageSubject
 	stageIdentity
 	stageRevoked
+	stageContent
 )
 
 // A stageError is why a candidate is not the signature that an authority was
@@ -129,7 +130,7 @@ type material struct {
 
 // material returns what a's signatures are verified under with roots.
 func (a *authority) material(roots *Roots, alg algorithms) (*material, error) {
-	m := &material{instance: roots.instance(a.instance), log: a.RequireLog, timestamp: a.RequireTimestamp, algorithms: alg}
+	m := &material{instance: roots.instance(a.instance), log: a.RequireLog || a.Logs > 0, timestamp: a.RequireTimestamp, algorithms: alg}
 	if m.instance == nil && a.Roots != "" {
 		return nil, verdict.Misused("name it under sigstore of the roots file", "authority %q: the trust roots have no sigstore instance %q [%s]", a.name, a.Roots, verdict.TrustMissing)
 	}

@@ -12,9 +12,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -96,6 +98,22 @@ func (k *kit) push(content string) verifier.Image {
 		k.t.Fatal(err)
 	}
 	return verifier.Image{Repository: repo, Digest: d}
+}
+
+// index pushes an index of images by platform.
+func (k *kit) index(images map[string]verifier.Image) verifier.Image {
+	k.t.Helper()
+	var entries []map[string]any
+	for _, p := range slices.Sorted(maps.Keys(images)) {
+		system, arch, _ := strings.Cut(p, "/")
+		entries = append(entries, map[string]any{"mediaType": sigstoretest.TypeManifest, "digest": images[p].Digest, "size": 1,
+			"platform": map[string]string{"os": system, "architecture": arch}})
+	}
+	index := []byte(mustJSON(k.t, map[string]any{"schemaVersion": 2, "mediaType": sigstoretest.TypeIndex, "manifests": entries}))
+	if err := k.store.PutManifest(k.t.Context(), repo, "", sigstoretest.TypeIndex, index); err != nil {
+		k.t.Fatal(err)
+	}
+	return verifier.Image{Repository: repo, Digest: verdict.SHA256(index)}
 }
 
 func (k *kit) layer(img verifier.Image, o sigstoretest.Options) sigstoretest.Layer {

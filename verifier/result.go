@@ -57,6 +57,13 @@ type Result struct {
 	Identities []Identity
 	// Inputs are the signatures and attestations that met demands.
 	Inputs []Input
+	// Exceptions are those that let the image through a rule that refuses it.
+	Exceptions []UsedException
+	// BaseImages are the images that it is built on, where a rule asks.
+	BaseImages []BaseImageResult
+	// BuildLevel is the SLSA build level, 1 to 3, that demanded provenance
+	// proves; 0 where none was.
+	BuildLevel int
 	// NotAfter is until when the decision holds by what it rests on. Zero
 	// means that nothing bounds it.
 	NotAfter time.Time
@@ -75,6 +82,22 @@ type NamespaceResult struct {
 	Reasons []verdict.Reason
 	// Rules are the names of the rules that count for it.
 	Rules []string
+}
+
+// A UsedException is an exception of the policy that was used.
+type UsedException struct {
+	ID, Rule, Owner, Reason string
+	Until                   time.Time
+}
+
+// A BaseImageResult is what was decided about a base image.
+type BaseImageResult struct {
+	Image Image
+	// From is where it is named: provenance or annotation.
+	From string
+	// Outcome is that of the rules of tier base.
+	Outcome verdict.Outcome
+	Reasons []verdict.Reason
 }
 
 // An Identity is a signer that met a demand.

@@ -142,6 +142,43 @@ func (v *Verifier) Close() { v.shared.close() }
 //
 // The policy is asked before the network.
 func (v *Verifier) Verify(ctx context.Context, req Request) (*Result, error) {
+	return v.verify(ctx, inquiry{Request: req})
+}
+
+// An inquiry is a request, or one that another request leads to.
+type inquiry struct {
+	Request
+	// tier is that of rules; only, when set, is the one rule that is asked.
+	tier string
+	only *compiledRule
+	// depth is how many inquiries led here.
+	depth int
+}
+
+// key names what is asked, apart from the time.
+func (q inquiry) key() string {
+	only := ""
+	if q.only != nil {
+		only = q.only.Name
+	}
+	return strings.Join([]string{q.Image.Repository, string(q.Image.Digest), strings.Join(q.Platforms, ","), q.tier, only}, " ")
+}
+
+// rules are those that are about it.
+func (q inquiry) rules(p *Policy) []*compiledRule {
+	if q.only != nil {
+		return []*compiledRule{q.only}
+	}
+	var rules []*compiledRule
+	for i := range p.rules {
+		if r := &p.rules[i]; r.matches(q.Image.Repository, q.tier) {
+			rules = append(rules, r)
+		}
+	}
+	return rules
+}
+
+func (v *Verifier) verify(ctx context.Context, req inquiry) (*Result, error) {
 	if req.At.IsZero() {
 		return nil, verdict.Misused("", "verifying: the request has no time")
 	}
@@ -158,12 +195,7 @@ func (v *Verifier) Verify(ctx context.Context, req Request) (*Result, error) {
 		}
 		req.Image.Repository = canonical
 	}
-	var rules []*compiledRule
-	for i := range v.policy.rules {
-		if r := &v.policy.rules[i]; r.matches(req.Image.Repository) {
-			rules = append(rules, r)
-		}
-	}
+	rules := req.rules(v.policy)
 	if len(rules) == 0 {
 		return nil, verdict.Refuse(verdict.PolicyNoRule, "matching rules: none of %d is about %q", len(v.policy.rules), req.Image.Repository)
 	}
@@ -174,12 +206,17 @@ func (v *Verifier) Verify(ctx context.Context, req Request) (*Result, error) {
 		return nil, verdict.Refuse(verdict.RevokedImage, "applying deny list: owners denied the repository %s", req.Image.Repository)
 	}
 	if !slices.ContainsFunc(rules, func(r *compiledRule) bool { return r.Mode != ModeOff }) {
-		return v.newDecision(rules, req, nil).result(req, &evidence{})
+		return v.newDecision(rules, req.Request, nil).result(req.Request, &evidence{})
 	}
-	image := imageKey(req)
+	image := req.key()
 	key := v.id + " " + image
 	if e, ok := v.shared.verdict(key, req.At); ok {
 		return e.result, e.refusal
+	}
+	if req.depth > 0 { // inside a flight, and in its budget
+		r, err := v.decide(ctx, req, rules, image)
+		v.shared.keep(key, req.At, r, err)
+		return r, err
 	}
 	return v.shared.fly(ctx, key, func(flight context.Context) (*Result, error) {
 		// A registry is waited for as long as the one who began has time to hear of
@@ -190,54 +227,51 @@ func (v *Verifier) Verify(ctx context.Context, req Request) (*Result, error) {
 	})
 }
 
-// imageKey names what is asked about, apart from the time.
-func imageKey(req Request) string {
-	return strings.Join([]string{req.Image.Repository, string(req.Image.Digest), strings.Join(req.Platforms, ",")}, " ")
-}
-
 // decide is a verification without the verdict cache.
-func (v *Verifier) decide(ctx context.Context, req Request, rules []*compiledRule, image string) (*Result, error) {
+func (v *Verifier) decide(ctx context.Context, req inquiry, rules []*compiledRule, image string) (*Result, error) {
 	want := wantedBy(rules)
 	image += " " + want.String() // the order of candidates depends on it
 	if ev, ok := v.shared.images.Get(image); ok {
 		// What was found before is as good as what would be found now, when it
 		// is enough; when it is not, there may be more by now. All demands are
 		// met, so that only a denied image of the index can still refuse.
-		d := v.newDecision(rules, req, ev.digests)
-		if d.enough(ev.candidates) {
-			return v.finish(d, req, ev)
+		d := v.newDecision(rules, req.Request, ev.digests)
+		if d.enough(ctx, ev.candidates) {
+			return v.finish(ctx, d, req, ev)
 		}
 	}
 	ev, m, err := readImage(ctx, v.source, req.Image)
 	if err != nil {
-		return v.newDecision(rules, req, nil).undecided(&Result{Image: req.Image, At: req.At}, err)
+		return v.newDecision(rules, req.Request, nil).undecided(&Result{Image: req.Image, At: req.At}, err)
 	}
-	d := v.newDecision(rules, req, ev.digests)
+	d := v.newDecision(rules, req.Request, ev.digests)
+	enough := func(c []*candidate) bool { return d.enough(ctx, c) }
 	if m != nil {
-		if err := ev.discover(ctx, v.source, req, m, want, d.enough); err != nil {
+		if err := ev.discover(ctx, v.source, req.Request, m, want, enough); err != nil {
 			// What is known already is denied also where the rest is not known: a
 			// rule in audit would let it through.
-			if denied := deniedImage(v.deny, req, ev); verdict.Refused(denied) {
+			if denied := deniedImage(v.deny, req.Request, ev); verdict.Refused(denied) {
 				return nil, denied
 			}
 			return d.undecided(&Result{Image: req.Image, At: req.At}, err)
 		}
 	}
-	d.enough(ev.candidates)
-	r, err := v.finish(d, req, ev)
+	enough(ev.candidates)
+	r, err := v.finish(ctx, d, req, ev)
 	if err == nil && r.Decided {
 		v.shared.keepEvidence(image, ev)
 	}
 	return r, err
 }
 
-// finish applies what the owners denied to the images of an index, and makes
-// the result.
-func (v *Verifier) finish(d *decision, req Request, ev *evidence) (*Result, error) {
-	if err := deniedImage(v.deny, req, ev); err != nil {
+// finish applies what the owners denied to the images of an index, asks what
+// rules demand of the image itself, and makes the result.
+func (v *Verifier) finish(ctx context.Context, d *decision, req inquiry, ev *evidence) (*Result, error) {
+	if err := deniedImage(v.deny, req.Request, ev); err != nil {
 		return nil, err
 	}
-	r, err := d.result(req, ev)
+	d.judgeImage(ctx, req, ev)
+	r, err := d.result(req.Request, ev)
 	if r != nil {
 		r.Attestations = ev.attestations
 	}

@@ -3,7 +3,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -30,7 +32,44 @@ func (a *app) policyCommand() *cobra.Command {
 			}
 			return done(map[string]any{"digest": p.Digest(), "policy": p, "warnings": p.Warnings()}, "%s", b.String()), nil
 		})
-	return a.group("policy", "Work with policies", check)
+	return a.group("policy", "Work with policies", check, a.policyFormatCommand(), a.policySchemaCommand())
+}
+
+// policyFormatCommand prints a policy in one layout, or writes it back.
+func (a *app) policyFormatCommand() *cobra.Command {
+	var write bool
+	c := a.command("fmt FILE [--write]", "Print a policy in the one layout, with its comments", "  assay policy fmt policy.yaml\n  assay policy fmt --write policy.yaml", exactly(1, "a policy file"),
+		func(_ context.Context, args []string) (*answer, error) {
+			data, err := file.Read("policy", args[0], verifier.MaxPolicyBytes)
+			if err != nil {
+				return nil, err
+			}
+			out, err := verifier.FormatPolicy(args[0], data)
+			if err != nil {
+				return nil, err
+			}
+			if !write {
+				return done(map[string]any{"policy": string(out), "changed": !bytes.Equal(out, data)}, "%s", out), nil
+			}
+			if bytes.Equal(out, data) {
+				return done(map[string]any{"changed": false}, "%s is formatted\n", printable(args[0])), nil
+			}
+			if err := file.Write(args[0], out, file.Public); err != nil {
+				return nil, err
+			}
+			a.warn("the digest of the policy is another now: the next head has to name it")
+			return done(map[string]any{"changed": true}, "%s was formatted\n", printable(args[0])), nil
+		})
+	c.Flags().BoolVar(&write, "write", false, "write the file in place of printing it")
+	return c
+}
+
+func (a *app) policySchemaCommand() *cobra.Command {
+	return a.command("schema", "Print the JSON Schema of a policy, for editors", "  assay policy schema > policy.schema.json", exactly(0, "none"),
+		func(context.Context, []string) (*answer, error) {
+			schema := verifier.PolicySchema()
+			return done(json.RawMessage(schema), "%s", schema), nil
+		})
 }
 
 // testingOnlyParse stands for a fault in a parser.
