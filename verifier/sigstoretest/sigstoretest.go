@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sigstoretest is a whole sigstore instance in memory for tests and
-// the demonstration: a certificate authority, a certificate-transparency log, a
-// transparency log (Rekor v1) and a timestamp authority (RFC 3161), each with
-// keys made by [New]. What it signs verifies under [Sigstore.TrustedRoot] and
+// the demonstration: a certificate authority, a certificate-transparency log,
+// transparency logs (Rekor v1 and v2) and timestamp authorities (RFC 3161), each
+// with keys made by [New]. What it signs verifies under [Sigstore.TrustedRoot] and
 // nowhere else.
 //
 // [Sigstore.Bundle] and [Sigstore.Legacy] sign, [Attach] and [AttachLegacy]
@@ -63,6 +63,9 @@ type Config struct {
 	OnIssuer func(*x509.Certificate)
 	// NoTimestamps, NoLog and NoCTLog leave parts out of the trust root.
 	NoTimestamps, NoLog, NoCTLog bool
+	// RekorV2 adds a log of Rekor v2, SecondLog another one of Rekor v1, and
+	// SecondTSA another timestamp authority.
+	RekorV2, SecondLog, SecondTSA bool
 }
 
 // A Sigstore is one instance. It may be used concurrently.
@@ -74,6 +77,8 @@ type Sigstore struct {
 	ctKey, logKey    *ecdsa.PrivateKey
 	tsaRoot, tsaLeaf *x509.Certificate
 	tsaKey           *ecdsa.PrivateKey
+	logs             [3]rekor // of RekorV2 and SecondLog, and one that is not listed
+	tsa2             tsa
 
 	mu    sync.Mutex
 	index int64
@@ -132,6 +137,9 @@ func New(cfg Config) (*Sigstore, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.more(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -183,6 +191,20 @@ func (s *Sigstore) TrustedRoot() ([]byte, error) {
 		}
 		tr.Tlogs = append(tr.Tlogs, l)
 	}
+	for i, listed := range []bool{s.cfg.RekorV2, s.cfg.SecondLog} {
+		if !listed {
+			continue
+		}
+		l, err := log(s.logs[i].key, s.logs[i].host)
+		if err != nil {
+			return nil, err
+		}
+		tr.Tlogs = append(tr.Tlogs, l)
+	}
+	if s.cfg.SecondTSA {
+		tr.TimestampAuthorities = append(tr.TimestampAuthorities, &prototrust.CertificateAuthority{
+			Uri: "https://tsa2.sigstoretest.invalid", CertChain: chain(s.tsa2.leaf, s.tsa2.root), ValidFor: window})
+	}
 	if !s.cfg.NoCTLog {
 		l, err := log(s.ctKey, "ct.sigstoretest.invalid")
 		if err != nil {
@@ -206,6 +228,8 @@ type Options struct {
 	// Key signs, without certificate. Without it a certificate is issued for
 	// Issuer and Subject.
 	Key crypto.Signer
+	// LeafKey is the key of that certificate; nil means a new one on P-256.
+	LeafKey crypto.Signer
 	// Issuer and Subject are the OIDC issuer and the subject: a URI when it
 	// has "://", an e-mail address when it has "@", else an OtherName.
 	Issuer, Subject string
@@ -219,6 +243,21 @@ type Options struct {
 	NoLog, NoSCT, NoSET bool
 	// Timestamp adds one of the timestamp authority.
 	Timestamp bool
+	// SecondTimestamp adds one of the second authority.
+	SecondTimestamp bool
+	// Log chooses the log of a bundle's entry; the zero value is the first one,
+	// of Rekor v1. More are further entries.
+	Log  Log
+	More []Log
+	// OwnHash signs with the hash of the key's curve, as Rekor v2 demands, in
+	// place of SHA-256, and with pre-hashed Ed25519.
+	OwnHash bool
+	// Version is that of the bundle: 0.1, 0.2, or "" for 0.3. Before 0.3 the
+	// certificate is in a chain with its issuer.
+	Version string
+	// Origin, when set, is the first line of a checkpoint in place of the
+	// log's.
+	Origin string
 	// Predicate is the type of the statement; "" means an image signature of
 	// cosign v3. Content is its predicate.
 	Predicate string
@@ -227,6 +266,8 @@ type Options struct {
 	// has them.
 	MessageSignature bool
 	Message          []byte
+	// MessageHash is that of the message digest; zero means SHA-256.
+	MessageHash crypto.Hash
 
 	// OnCertificate changes the certificate's template, OnPayload the bytes to
 	// be signed, OnEntry the body of the log entry, before what comes after is
@@ -234,8 +275,9 @@ type Options struct {
 	OnCertificate func(*x509.Certificate)
 	OnPayload     func([]byte) []byte
 	OnEntry       func([]byte) []byte
-	// OnBundle changes the finished bundle.
+	// OnBundle changes the finished bundle, and OnJSON its text.
 	OnBundle func(*protobundle.Bundle)
+	OnJSON   func([]byte) []byte
 }
 
 // A Layer is one signature in cosign's .sig manifest.
@@ -251,6 +293,7 @@ type signing struct {
 	pub     crypto.PublicKey
 	pem     []byte
 	entry   *protorekor.TransparencyLogEntry
+	more    []*protorekor.TransparencyLogEntry
 	tokens  [][]byte
 	payload []byte
 }
@@ -289,11 +332,12 @@ func (s *Sigstore) Bundle(image verdict.Digest, o Options) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encoding test envelope: %w", err)
 		}
-		if sg.entry, err = s.logged(o, dsseBody(envelope, payload, sg), "dsse"); err != nil {
+		body := entryBody{v1: dsseBody(envelope, payload, sg), kind: "dsse", message: verdict.PAE(payloadType, payload)}
+		if err := s.logAll(o, sg, body); err != nil {
 			return nil, err
 		}
 	}
-	return encodeBundle(o, sg, &protobundle.Bundle{Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: env}})
+	return s.encodeBundle(o, sg, &protobundle.Bundle{Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: env}})
 }
 
 func (s *Sigstore) messageBundle(o Options) ([]byte, error) {
@@ -303,18 +347,34 @@ func (s *Sigstore) messageBundle(o Options) ([]byte, error) {
 	}
 	sum := sha256.Sum256(o.Message)
 	if !o.NoLog {
-		if sg.entry, err = s.logged(o, hashedRekordBody(sum[:], sg), "hashedrekord"); err != nil {
+		body := entryBody{v1: hashedRekordBody(sum[:], sg), kind: "hashedrekord", message: o.Message}
+		if err := s.logAll(o, sg, body); err != nil {
 			return nil, err
 		}
 	}
-	return encodeBundle(o, sg, &protobundle.Bundle{Content: &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
-		MessageDigest: &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: sum[:]}, Signature: sg.sig}}})
+	digest := &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: sum[:]}
+	switch o.MessageHash {
+	case crypto.SHA384:
+		d := sha512.Sum384(o.Message)
+		digest = &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_384, Digest: d[:]}
+	case crypto.SHA512:
+		d := sha512.Sum512(o.Message)
+		digest = &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_512, Digest: d[:]}
+	}
+	return s.encodeBundle(o, sg, &protobundle.Bundle{Content: &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
+		MessageDigest: digest, Signature: sg.sig}}})
 }
 
-func encodeBundle(o Options, sg *signing, b *protobundle.Bundle) ([]byte, error) {
+func (s *Sigstore) encodeBundle(o Options, sg *signing, b *protobundle.Bundle) ([]byte, error) {
 	b.MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	if o.Version != "" {
+		b.MediaType = "application/vnd.dev.sigstore.bundle+json;version=" + o.Version
+	}
 	m := &protobundle.VerificationMaterial{}
-	if sg.leaf != nil {
+	if sg.leaf != nil && o.Version != "" {
+		m.Content = &protobundle.VerificationMaterial_X509CertificateChain{X509CertificateChain: &protocommon.X509CertificateChain{
+			Certificates: []*protocommon.X509Certificate{{RawBytes: sg.leaf.Raw}, {RawBytes: s.issuer.Raw}}}}
+	} else if sg.leaf != nil {
 		m.Content = &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: sg.leaf.Raw}}
 	} else {
 		der, err := x509.MarshalPKIXPublicKey(sg.pub)
@@ -325,7 +385,7 @@ func encodeBundle(o Options, sg *signing, b *protobundle.Bundle) ([]byte, error)
 		m.Content = &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: base64.StdEncoding.EncodeToString(sum[:])}}
 	}
 	if sg.entry != nil {
-		m.TlogEntries = []*protorekor.TransparencyLogEntry{sg.entry}
+		m.TlogEntries = append([]*protorekor.TransparencyLogEntry{sg.entry}, sg.more...)
 	}
 	for _, t := range sg.tokens {
 		if m.TimestampVerificationData == nil {
@@ -340,6 +400,9 @@ func encodeBundle(o Options, sg *signing, b *protobundle.Bundle) ([]byte, error)
 	out, err := protojson.Marshal(b)
 	if err != nil {
 		return nil, fmt.Errorf("encoding test bundle: %w", err)
+	}
+	if o.OnJSON != nil {
+		out = o.OnJSON(out)
 	}
 	return out, nil
 }
@@ -403,12 +466,16 @@ func (s *Sigstore) sign(o Options, payload, message []byte) (*signing, error) {
 	sg := &signing{payload: payload}
 	key := o.Key
 	if key == nil {
-		ephemeral, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("signing test image: %w", err)
+		key = o.LeafKey
+		if key == nil {
+			ephemeral, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				return nil, fmt.Errorf("signing test image: %w", err)
+			}
+			key = ephemeral
 		}
-		key = ephemeral
-		if sg.leaf, err = s.certificate(o, ephemeral.Public()); err != nil {
+		var err error
+		if sg.leaf, err = s.certificate(o, key.Public()); err != nil {
 			return nil, err
 		}
 		sg.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sg.leaf.Raw})
@@ -421,7 +488,12 @@ func (s *Sigstore) sign(o Options, payload, message []byte) (*signing, error) {
 	}
 	sg.pub = key.Public()
 	var err error
-	if sg.sig, err = signMessage(key, message); err != nil {
+	if o.OwnHash {
+		sg.sig, err = signOwnHash(key, message)
+	} else {
+		sg.sig, err = signMessage(key, message)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("signing test image: %w", err)
 	}
 	if o.Timestamp {
@@ -430,6 +502,13 @@ func (s *Sigstore) sign(o Options, payload, message []byte) (*signing, error) {
 			return nil, err
 		}
 		sg.tokens = [][]byte{token}
+	}
+	if o.SecondTimestamp {
+		token, err := TimestampBy(s.tsa2.leaf, s.tsa2.key, sg.sig, o.At)
+		if err != nil {
+			return nil, err
+		}
+		sg.tokens = append(sg.tokens, token)
 	}
 	return sg, nil
 }
@@ -444,6 +523,20 @@ func signMessage(key crypto.Signer, message []byte) ([]byte, error) {
 	}
 	sum := sha256.Sum256(message)
 	return key.Sign(rand.Reader, sum[:], crypto.SHA256)
+}
+
+// signOwnHash signs as sigstore's algorithm registry says for the key.
+func signOwnHash(key crypto.Signer, message []byte) ([]byte, error) {
+	switch k := key.(type) {
+	case ed25519.PrivateKey:
+		sum := sha512.Sum512(message)
+		return k.Sign(rand.Reader, sum[:], crypto.SHA512)
+	case *ecdsa.PrivateKey:
+		if k.Curve == elliptic.P384() {
+			return SignP384(k, message)
+		}
+	}
+	return signMessage(key, message)
 }
 
 // SignP384 signs with the curve's own hash, as other tools than cosign do.
@@ -612,6 +705,10 @@ func dsseBody(envelope, payload []byte, sg *signing) any {
 // logged writes a body into the log: a signed entry timestamp, and a proof of
 // inclusion in a tree that has this one leaf.
 func (s *Sigstore) logged(o Options, body any, kind string) (*protorekor.TransparencyLogEntry, error) {
+	return s.loggedIn(rekor{s.logKey, logHost}, o, body, kind)
+}
+
+func (s *Sigstore) loggedIn(in rekor, o Options, body any, kind string) (*protorekor.TransparencyLogEntry, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return nil, fmt.Errorf("logging test entry: %w", err)
@@ -623,7 +720,7 @@ func (s *Sigstore) logged(o Options, body any, kind string) (*protorekor.Transpa
 	s.index++
 	index := s.index
 	s.mu.Unlock()
-	der, err := x509.MarshalPKIXPublicKey(&s.logKey.PublicKey)
+	der, err := x509.MarshalPKIXPublicKey(&in.key.PublicKey)
 	if err != nil {
 		return nil, fmt.Errorf("logging test entry: %w", err)
 	}
@@ -633,18 +730,18 @@ func (s *Sigstore) logged(o Options, body any, kind string) (*protorekor.Transpa
 		return nil, fmt.Errorf("logging test entry: %w", err)
 	}
 	setSum := sha256.Sum256(set)
-	promise, err := ecdsa.SignASN1(rand.Reader, s.logKey, setSum[:])
+	promise, err := ecdsa.SignASN1(rand.Reader, in.key, setSum[:])
 	if err != nil {
 		return nil, fmt.Errorf("logging test entry: %w", err)
 	}
 	leaf := sha256.Sum256(append([]byte{0}, raw...))
-	text := fmt.Sprintf("%s - 1193050959916656506\n1\n%s\n", logHost, base64.StdEncoding.EncodeToString(leaf[:]))
+	text := fmt.Sprintf("%s - 1193050959916656506\n1\n%s\n", in.host, base64.StdEncoding.EncodeToString(leaf[:]))
 	textSum := sha256.Sum256([]byte(text))
-	noteSig, err := ecdsa.SignASN1(rand.Reader, s.logKey, textSum[:])
+	noteSig, err := ecdsa.SignASN1(rand.Reader, in.key, textSum[:])
 	if err != nil {
 		return nil, fmt.Errorf("logging test entry: %w", err)
 	}
-	checkpoint := fmt.Sprintf("%s\n— %s %s\n", text, logHost, base64.StdEncoding.EncodeToString(append(bytes.Clone(id[:4]), noteSig...)))
+	checkpoint := fmt.Sprintf("%s\n— %s %s\n", text, in.host, base64.StdEncoding.EncodeToString(append(bytes.Clone(id[:4]), noteSig...)))
 	e := &protorekor.TransparencyLogEntry{
 		LogIndex: index, LogId: &protocommon.LogId{KeyId: id[:]}, KindVersion: &protorekor.KindVersion{Kind: kind, Version: "0.0.1"},
 		IntegratedTime: o.At.Unix(), CanonicalizedBody: raw,

@@ -36,7 +36,7 @@ type bundleFlags struct {
 
 func (a *app) verifyBundleCommand() *cobra.Command {
 	var f bundleFlags
-	c := a.command("verify-bundle --bundle F (--certificate-identity S … | --key F) FILE_OR_DIGEST", "Verify a sigstore bundle over a file, or over sha256: and a digest",
+	c := a.command("verify-bundle --bundle F (--key F | --certificate-identity …) FILE", "Verify a sigstore bundle over a file, or over sha256: and a digest",
 		"  assay conformance verify-bundle --bundle a.txt.sigstore.json \\\n    --certificate-identity release@acme.example --certificate-oidc-issuer https://acme.example a.txt",
 		exactly(1, "one file or digest"),
 		func(ctx context.Context, args []string) (*answer, error) {
