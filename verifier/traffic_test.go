@@ -553,3 +553,45 @@ func TestTimeToSayWhy(t *testing.T) {
 		t.Errorf("got %v, want %q after 3 s, in time", err, verdict.RegistryRateLimited)
 	}
 }
+
+// TestWhatFollowsARedirect: the validator of one place says nothing to another,
+// and what somebody dribbles who has said no is not waited for.
+func TestWhatFollowsARedirect(t *testing.T) {
+	w := newWorld(t, true)
+	var moved, leaked atomic.Int64
+	w.on(func(rw http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/manifests/v1") && moved.Load() == 0:
+			rw.Header().Set("ETag", `"one"`)
+			_, _ = io.WriteString(rw, "{}")
+		case strings.HasSuffix(r.URL.Path, "/manifests/v1"):
+			if r.Header.Get("If-None-Match") != `"one"` {
+				t.Error("the second question was not conditional")
+			}
+			http.Redirect(rw, r, "/moved", http.StatusTemporaryRedirect)
+		case r.URL.Path == "/moved":
+			if r.Header.Get("If-None-Match") != "" {
+				leaked.Add(1)
+			}
+			_, _ = io.WriteString(rw, "[]")
+		default:
+			return dribble(http.StatusNotFound)(rw, r)
+		}
+		return true
+	})
+	r := w.registry(verifier.RegistryConfig{RequestTimeout: time.Minute})
+	for i, want := range []string{"{}", "[]"} {
+		moved.Store(int64(i))
+		if _, _, body, err := r.Tagged(t.Context(), w.image.Repository, "v1"); err != nil || string(body) != want {
+			t.Errorf("got %q, %v, want %q", body, err, want)
+		}
+	}
+	if leaked.Load() != 0 {
+		t.Error("the other place was told the validator")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, _, err := r.Manifest(ctx, w.image.Repository, w.image.Digest); verdict.CodeOf(err) != verdict.ImageNotFound || ctx.Err() != nil {
+		t.Errorf("got %v (%v), want %q in time", err, ctx.Err(), verdict.ImageNotFound)
+	}
+}
