@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"syscall"
@@ -85,7 +86,7 @@ func ReadBlob(ctx context.Context, r io.Reader) (*Blob, error) {
 		} else {
 			b.content = append(b.content, buf[:n]...)
 		}
-		if err == io.EOF { //nolint:errorlint // io.Reader returns it unwrapped
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -21,11 +21,10 @@ import (
 	"github.com/digitorus/timestamp"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
-
-	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/assayd/assay/verdict"
 )
@@ -248,26 +247,24 @@ func checkRekorV2(e *entity, t *tlog.Entry) error {
 	}
 	// Client specification §4.4: no pure Ed25519; and the signature is over the
 	// hash that the key's algorithm has.
-	var ok2 bool
 	switch k := e.signerKey().(type) {
 	case ed25519.PublicKey:
 		return verdict.Refuse(verdict.SigAlgorithm, "verifying log entry %d: an envelope is signed with plain Ed25519, which Rekor v2 cannot log", t.LogIndex())
 	case *ecdsa.PublicKey:
+		var sum []byte
 		switch k.Curve {
 		case elliptic.P384():
-			sum := sha512.Sum384(e.message)
-			ok2 = ecdsa.VerifyASN1(k, sum[:], e.sig)
+			d := sha512.Sum384(e.message)
+			sum = d[:]
 		case elliptic.P521():
-			sum := sha512.Sum512(e.message)
-			ok2 = ecdsa.VerifyASN1(k, sum[:], e.sig)
+			d := sha512.Sum512(e.message)
+			sum = d[:]
 		default:
-			ok2 = true // P-256: the signature was verified over SHA-256
+			return nil // P-256: the signature was verified over SHA-256
 		}
-	default:
-		ok2 = true
-	}
-	if !ok2 {
-		return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: the signature is over SHA-256, and the entry is about another hash", t.LogIndex())
+		if !ecdsa.VerifyASN1(k, sum, e.sig) {
+			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: the signature is over SHA-256, and the entry is about another hash", t.LogIndex())
+		}
 	}
 	return nil
 }

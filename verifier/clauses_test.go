@@ -382,7 +382,7 @@ func TestClausesAreDocumented(t *testing.T) {
 			t.Errorf("docs/clauses.md does not name %s", c.name)
 		}
 	}
-	for _, word := range strings.Split(string(text), "`") {
+	for word := range strings.SplitSeq(string(text), "`") {
 		prefix, _, _ := strings.Cut(word, "-")
 		if slices.Contains([]string{"bundle", "entry", "rekor2", "timestamp", "leaf"}, prefix) && strings.Contains(word, "-") && !strings.ContainsAny(word, " .|/") && !slices.Contains(names, word) {
 			t.Errorf("docs/clauses.md names %s, which is no vector", word)

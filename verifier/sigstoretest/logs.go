@@ -10,7 +10,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -130,18 +129,11 @@ func (s *Sigstore) loggedV2(o Options, sg *signing, message []byte) (*protorekor
 			details, algorithm, sum = "PKIX_ECDSA_P521_SHA_512", "SHA2_512", crypto.SHA512
 		}
 	}
-	var digest []byte
-	switch sum {
-	case crypto.SHA384:
-		d := sha512.Sum384(message)
-		digest = d[:]
-	case crypto.SHA512:
-		d := sha512.Sum512(message)
-		digest = d[:]
-	default:
-		d := sha256.Sum256(message)
-		digest = d[:]
+	h := sum.New()
+	if _, err := h.Write(message); err != nil {
+		return nil, fmt.Errorf("logging test entry: %w", err)
 	}
+	digest := h.Sum(nil)
 	verifier := map[string]any{"keyDetails": details}
 	if sg.leaf != nil {
 		verifier["x509Certificate"] = map[string]any{"rawBytes": sg.leaf.Raw}

@@ -353,11 +353,11 @@ func (s *Sigstore) messageBundle(o Options) ([]byte, error) {
 		}
 	}
 	digest := &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: sum[:]}
-	switch o.MessageHash {
-	case crypto.SHA384:
+	if o.MessageHash == crypto.SHA384 {
 		d := sha512.Sum384(o.Message)
 		digest = &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_384, Digest: d[:]}
-	case crypto.SHA512:
+	}
+	if o.MessageHash == crypto.SHA512 {
 		d := sha512.Sum512(o.Message)
 		digest = &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_512, Digest: d[:]}
 	}
