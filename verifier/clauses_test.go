@@ -226,7 +226,10 @@ func clauses(t *testing.T) []clause {
 		{"leaf-extended-key-usage-any", v1, onLeaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }), verdict.CertProfile, accept},
 		{"leaf-extended-key-usage", v1, onLeaf(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), verdict.CertProfile, accept},
 		{"leaf-is-no-authority", v1, onLeaf(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), verdict.CertProfile, accept},
-		{"leaf-subject-empty", v1, onLeaf(func(c *x509.Certificate) { c.Subject.CommonName = "somebody" }), verdict.CertProfile, accept},
+		{"leaf-subject-empty", onLeaf(sanExtension(true)), onLeaf(func(c *x509.Certificate) {
+			sanExtension(true)(c) // Go would make it uncritical
+			c.Subject.CommonName = "somebody"
+		}), verdict.CertProfile, accept},
 		{"leaf-san-critical", onLeaf(sanExtension(true)), onLeaf(sanExtension(false)), verdict.CertProfile, accept},
 		{"leaf-one-san", v1, onLeaf(func(c *x509.Certificate) { c.EmailAddresses = []string{"somebody@acme.example"} }), verdict.IdentityAmbiguous, accept},
 		{"leaf-serial-length", v1, onLeaf(func(c *x509.Certificate) { c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 160) }), verdict.CertProfile, accept},
