@@ -98,13 +98,15 @@ const absent = "(not in the module graph) "
 // entries says through which one folder each big library enters. Tests may use
 // a library to check what we do with it.
 var entries = map[string][]string{
-	"github.com/sigstore/sigstore-go":        {"verifier"},
-	"github.com/spiffe/go-spiffe/v2":         {"spiffe"},
-	"github.com/transparency-dev/tessera":    {"audit"},
-	"github.com/google/go-sev-guest":         {"attest", "enclave"},
-	"github.com/google/go-tpm":               {"attest", "enclave"},
-	"github.com/google/go-containerregistry": {"verifier", "ci"},
-	"cel.dev/cel-go":                         {"verifier/internal/predicate"},
+	"github.com/sigstore/sigstore-go":           {"verifier"},
+	"github.com/spiffe/go-spiffe/v2":            {"spiffe"},
+	"github.com/transparency-dev/tessera":       {"audit"},
+	"github.com/google/go-sev-guest":            {"attest", "enclave"},
+	"github.com/google/go-tpm":                  {"attest", "enclave"},
+	"github.com/google/go-containerregistry":    {"verifier", "ci"},
+	"cel.dev/cel-go":                            {"verifier/internal/predicate"},
+	"github.com/notaryproject/notation-core-go": {"verifier"},
+	"github.com/notaryproject/notation-go":      {"verifier"},
 }
 
 type goPackage struct {

@@ -15,6 +15,8 @@ const (
 	SigInvalid             Code = "sig.invalid"
 	SigAlgorithm           Code = "sig.algorithm"
 	SigCount               Code = "sig.count"
+	SigCriticalUnknown     Code = "sig.critical-unknown"
+	SigExpired             Code = "sig.expired"
 	InputLimit             Code = "input.limit"
 	InputMalformed         Code = "input.malformed"
 	InputUnsupported       Code = "input.unsupported"
@@ -45,6 +47,7 @@ const (
 	RevokedKey             Code = "revoked.key"
 	RevokedCertificate     Code = "revoked.certificate"
 	RevokedLogEntry        Code = "revoked.log-entry"
+	RevocationUnavailable  Code = "revocation.unavailable"
 	StatementType          Code = "statement.type"
 	StatementPredicate     Code = "statement.predicate"
 	TrustMissing           Code = "trust.missing"
@@ -187,6 +190,8 @@ var codes = []CodeInfo{
 	{SigInvalid, KindRefusal, "a signature does not verify over the exact bytes", "sign the image again; if it should be valid, look for a registry or proxy that changes bytes"},
 	{SigAlgorithm, KindRefusal, "key type, curve, hash or size is not accepted", "use ECDSA P-256, P-384 or P-521, RSA of at least 2048 bits, or Ed25519 where this build allows it"},
 	{SigCount, KindRefusal, "fewer distinct authorities signed than demanded", "sign it with the missing authority"},
+	{SigCriticalUnknown, KindRefusal, "the signature has a critical attribute that is not known here", "sign without it; plug-ins are not run"},
+	{SigExpired, KindRefusal, "the signer or the list of targets ended its validity", "sign again"},
 	{InputLimit, KindFailure, "a size, count or time limit was exhausted before a match", "remove junk signatures from the registry"},
 	{InputMalformed, KindRefusal, "envelope, bundle or manifest is not parsable", "the artifact is damaged or not what it says; push it again"},
 	{InputUnsupported, KindRefusal, "a known family in an unsupported version or kind", "sign with a current version of the tool, or upgrade assay"},
@@ -217,6 +222,7 @@ var codes = []CodeInfo{
 	{RevokedKey, KindRefusal, "owners denied the signing key", "sign with another key"},
 	{RevokedCertificate, KindRefusal, "owners denied the certificate", "sign again with a fresh certificate"},
 	{RevokedLogEntry, KindRefusal, "owners denied the log entry", "sign again"},
+	{RevocationUnavailable, KindFailure, "no fresh word of the publisher whether a certificate was revoked", "let the OCSP responder or CRL be reached, or say revocation: soft in the policy"},
 	{StatementType, KindRefusal, "type of the signed statement is not acceptable", "sign with a tool that writes the in-toto or simple-signing type"},
 	{StatementPredicate, KindRefusal, "the content of an attestation does not meet what the policy demands", "see the demand and the attestation; assay explain shows both"},
 	{TrustMissing, KindFailure, "no trust material for what has to be checked", "name a trusted root"},
