@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/notation"
 )
 
-// An Authority is one possible signer: exactly one of Keyless, Key and X509.
+// An Authority is one possible signer: exactly one of Keyless, Key, X509
+// and Notation.
 type Authority struct {
 	// Keyless is a signer by certificate (Fulcio).
 	Keyless *Keyless `yaml:"keyless" json:"keyless,omitempty"`
@@ -22,6 +24,12 @@ type Authority struct {
 	Key *Key `yaml:"key" json:"key,omitempty"`
 	// X509 is a signer by a certificate of an own PKI, or an X.509-SVID.
 	X509 *X509 `yaml:"x509" json:"x509,omitempty"`
+	// Notation is a signer of the Notary Project's signatures.
+	Notation *Notation `yaml:"notation" json:"notation,omitempty"`
+	// Revocation is hard, soft or off, for certificates that their publisher can
+	// revoke (x509, notation); absent means hard. Soft takes a certificate whose
+	// state cannot be found out, and never a revoked one.
+	Revocation string `yaml:"revocation" json:"revocation,omitempty"`
 	// Roots is the sigstore instance of the roots file whose certificate
 	// authorities, logs and timestamp authorities count. Absent means
 	// "default".
@@ -77,6 +85,27 @@ type X509 struct {
 	SubjectPattern string `yaml:"subject-pattern" json:"subjectPattern,omitempty"`
 }
 
+// Notation is a signer of the Notary Project's signatures (JWS or COSE). The
+// trust stores say who may issue certificates: of kind ca for the scheme
+// notary.x509, signing-authority for notary.x509.signingAuthority, tsa for
+// timestamps. Exactly one of Subjects and AnySubject is set.
+type Notation struct {
+	// TrustStores are names of trust stores of the roots file. Required.
+	TrustStores []string `yaml:"trust-stores" json:"trustStores"`
+	// Subjects are distinguished names of which one has to be part of the
+	// certificate's: "C=US, ST=WA, O=acme", with C, ST and O at least.
+	Subjects []string `yaml:"subjects" json:"subjects,omitempty"`
+	// AnySubject takes every certificate of the trust stores.
+	AnySubject bool `yaml:"any-subject" json:"anySubject,omitempty"`
+}
+
+// The values of Revocation.
+const (
+	RevocationHard = "hard"
+	RevocationSoft = "soft"
+	RevocationOff  = "off"
+)
+
 // Extensions are the Fulcio extensions 1.3.6.1.4.1.57264.1.n that a policy can
 // demand, by the names of fulcio docs/oid-info.md; absent means any. Values are
 // what the build service says; source-repository-identifier and
@@ -126,6 +155,7 @@ type authority struct {
 	name     string
 	instance string // of the roots
 	subject  globPattern
+	subjects []notation.Subject
 	pub      crypto.PublicKey
 	spki     verdict.Digest
 }
@@ -136,13 +166,13 @@ func compileAuthority(f *yamlFile, path, name string, a Authority) (*authority, 
 	}
 	c := &authority{Authority: a, name: name}
 	kinds := 0
-	for _, set := range []bool{a.Keyless != nil, a.Key != nil, a.X509 != nil} {
+	for _, set := range []bool{a.Keyless != nil, a.Key != nil, a.X509 != nil, a.Notation != nil} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return nil, f.errorAt(path, "", "authority %q: want exactly one of keyless, key and x509", name)
+		return nil, f.errorAt(path, "", "authority %q: want exactly one of keyless, key, x509 and notation", name)
 	}
 	c.instance = a.Roots
 	if a.Roots == "" {
@@ -156,13 +186,54 @@ func compileAuthority(f *yamlFile, path, name string, a Authority) (*authority, 
 	if !a.SignedAfter.IsZero() && !a.SignedBefore.IsZero() && a.SignedBefore.Before(a.SignedAfter) {
 		return nil, f.errorAt(path+".signed-before", "", "authority %q: signed-before is before signed-after", name)
 	}
+	if err := c.checkDemands(f, path); err != nil {
+		return nil, err
+	}
 	switch {
 	case a.Keyless != nil:
 		return c, c.compileKeyless(f, path)
 	case a.X509 != nil:
 		return c, c.compileX509(f, path)
+	case a.Notation != nil:
+		return c, c.compileNotation(f, path)
 	}
 	return c, c.compileKey(f, path)
+}
+
+// checkDemands refuses demands that mean nothing for the kind of authority.
+func (a *authority) checkDemands(f *yamlFile, path string) error {
+	revocable := a.X509 != nil || a.Notation != nil
+	sigstore := a.Keyless != nil || a.Key != nil || a.X509 != nil
+	switch {
+	case a.Revocation != "" && !revocable:
+		return f.errorAt(path+".revocation", "leave it out: only x509 and notation have publishers that revoke", "authority %q: revocation is not for this kind", a.name)
+	case a.Revocation != "" && a.Revocation != RevocationHard && a.Revocation != RevocationSoft && a.Revocation != RevocationOff:
+		return f.errorAt(path+".revocation", "", "authority %q: revocation is %q, want hard, soft or off", a.name, clipQuote(a.Revocation))
+	case !sigstore && (a.Roots != "" || a.RequireLog || a.Logs != 0 || a.AllowUnlogged || a.AllowNoSCT):
+		return f.errorAt(path, "leave them out", "authority %q: roots and demands on logs are for keyless, key and x509", a.name)
+	}
+	if revocable && a.Revocation == "" {
+		a.Revocation = RevocationHard
+	}
+	return nil
+}
+
+func (a *authority) compileNotation(f *yamlFile, path string) error {
+	n := a.Notation
+	if err := a.checkStoreNames(f, path+".notation.trust-stores", n.TrustStores); err != nil {
+		return err
+	}
+	if n.AnySubject == (len(n.Subjects) > 0) {
+		return f.errorAt(path+".notation", "", "authority %q: want exactly one of subjects and any-subject", a.name)
+	}
+	for i, s := range n.Subjects {
+		subject, err := notation.ParseSubject(s)
+		if err != nil {
+			return f.errorAt(fmt.Sprintf("%s.notation.subjects[%d]", path, i), "write it as C=US, ST=WA, O=acme", "authority %q: %s", a.name, err)
+		}
+		a.subjects = append(a.subjects, subject)
+	}
+	return nil
 }
 
 func (a *authority) compileKeyless(f *yamlFile, path string) error {
@@ -259,6 +330,9 @@ func (a *authority) signerClass() string {
 	switch {
 	case a.Key != nil:
 		return "key\n" + string(a.spki)
+	case a.Notation != nil:
+		stores := slices.Sorted(slices.Values(a.Notation.TrustStores))
+		return "notation\n" + strings.Join(stores, " ") + "\n" + strings.Join(slices.Sorted(slices.Values(a.Notation.Subjects)), "\n")
 	case a.X509 != nil:
 		stores := slices.Sorted(slices.Values(a.X509.TrustStores))
 		return "x509\n" + strings.Join(stores, " ") + "\n" + a.X509.Subject + "\n" + a.X509.SubjectPattern

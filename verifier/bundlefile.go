@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/notation"
 )
 
 // A Bundle is a [Source] that has signatures and no image: a sigstore bundle
@@ -39,6 +40,9 @@ func OpenBundle(path string) (*Bundle, error) {
 		}
 		return ParseBundle(filepath.Base(path), data), nil
 	}
+	if b, ok, err := openNotation(path); ok || err != nil {
+		return b, err
+	}
 	payload, err := readFile(filepath.Join(path, "payload.json"), MaxBundleBytes)
 	if err != nil {
 		return nil, verdict.Misused("name a folder with payload.json and layers.json", "opening bundle: %w", err)
@@ -59,6 +63,21 @@ func OpenBundle(path string) (*Bundle, error) {
 		}
 	}
 	return b, nil
+}
+
+// openNotation reads a folder with an envelope of the Notary Project.
+func openNotation(dir string) (*Bundle, bool, error) {
+	for file, mediaType := range map[string]string{"envelope.jws.json": notation.TypeJWS, "envelope.cose": notation.TypeCOSE} {
+		data, err := readFile(filepath.Join(dir, file), notation.MaxBytes)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, true, verdict.Misused("", "opening bundle: %w", err)
+		}
+		return &Bundle{candidates: []*candidate{newNotationCandidate(file, mediaType, data)}}, true, nil
+	}
+	return nil, false, nil
 }
 
 // ParseBundle makes a source of the bytes of one sigstore bundle. Name is for

@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/revocation"
 )
 
 // Sizes and lifetimes of the cache. It is in memory only.
@@ -46,6 +47,10 @@ type shared struct {
 	// verdicts is layer 2.
 	verdicts *lru.TwoQueueCache[string, verdictEntry]
 
+	// publishers are asked about revoked certificates; hangUp ends that.
+	publishers *revocation.Checker
+	hangUp     func()
+
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -78,7 +83,7 @@ type flight struct {
 	err    error
 }
 
-func newShared(size int) (*shared, error) {
+func newShared(size int, publishers Revocation) (*shared, error) {
 	if size == 0 {
 		size = DefaultCacheSize
 	}
@@ -99,7 +104,8 @@ func newShared(size int) (*shared, error) {
 		return nil, fmt.Errorf("making cache: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &shared{facts: facts, verdicts: verdicts, images: images, ctx: ctx, cancel: cancel, flights: make(map[string]*flight)}, nil
+	checker, hangUp := publishers.checker()
+	return &shared{publishers: checker, hangUp: hangUp, facts: facts, verdicts: verdicts, images: images, ctx: ctx, cancel: cancel, flights: make(map[string]*flight)}, nil
 }
 
 // fly runs do once for all callers of key that come while it runs. Its context
@@ -140,6 +146,7 @@ func (s *shared) close() {
 	s.mu.Unlock()
 	s.cancel()
 	s.wg.Wait()
+	s.hangUp()
 }
 
 // keep stores a verdict, or the refusal that stands in its place. What is not a

@@ -28,6 +28,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/notation"
 )
 
 // Annotations of a layer in a cosign .sig or .att manifest.
@@ -60,10 +61,12 @@ const (
 	familyAttestation
 	// familyBundle is a sigstore bundle.
 	familyBundle
+	// familyNotation is an envelope of the Notary Project.
+	familyNotation
 )
 
 // readable are the families that are read here.
-var readable = []family{familyLegacy, familyAttestation, familyBundle}
+var readable = []family{familyLegacy, familyAttestation, familyBundle, familyNotation}
 
 // A candidate is one thing that may be the signature or attestation that a
 // demand asks for. It may be used concurrently.
@@ -79,7 +82,8 @@ type candidate struct {
 	payload     []byte            // .sig: the signed bytes; .att: the envelope
 	signature   int               // .att: which signature of the envelope
 	annotations map[string]string // .sig and .att
-	data        []byte            // bundle
+	data        []byte            // bundle, notation
+	mediaType   string            // notation
 
 	once     sync.Once
 	entity   *entity
@@ -147,6 +151,8 @@ func (c *candidate) parse() (*entity, error) {
 			c.parseErr = c.err
 		case c.family == familyLegacy:
 			c.entity, c.parseErr = parseLegacy(c.payload, c.annotations)
+		case c.family == familyNotation:
+			c.entity, c.parseErr = parseNotation(c.mediaType, c.data)
 		case c.family == familyAttestation:
 			c.entity, c.parseErr = parseAttestation(c.payload, c.signature, c.annotations)
 		default:
@@ -177,6 +183,8 @@ type entity struct {
 	statement []byte
 	content   verify.SignatureContent
 	entries   []*tlog.Entry
+	// notation is the envelope of a signature of the Notary Project.
+	notation *notation.Envelope
 	// intoto is an entry that the library does not read, or nil.
 	intoto     *intotoEntry
 	timestamps [][]byte

@@ -32,6 +32,8 @@ type claims struct {
 	predicate string
 	// subjects are digests by algorithm (lower-case hex).
 	subjects []map[string]string
+	// mediaType is what the signer calls the manifest, or "".
+	mediaType string
 	// reference is cosign's docker-reference. It binds only where a rule
 	// demands that.
 	reference string

@@ -21,6 +21,8 @@ type decision struct {
 	at      time.Time
 	image   Image
 	digests map[string]string
+	// mediaType is the manifest's, where it was seen.
+	mediaType string
 
 	demands []*demandState
 	seen    int // candidates that were looked at
@@ -46,6 +48,10 @@ type accepted struct {
 	fact      *fact
 	candidate *candidate
 	entity    *entity
+	// until is how long the publishers' word holds; warnings are what they did
+	// not say.
+	until    time.Time
+	warnings []string
 }
 
 type rejected struct {
@@ -55,8 +61,8 @@ type rejected struct {
 	candidate string
 }
 
-func (v *Verifier) newDecision(rules []*compiledRule, req Request, digests map[string]string) *decision {
-	d := &decision{v: v, rules: rules, at: req.At, image: req.Image, digests: digests}
+func (v *Verifier) newDecision(rules []*compiledRule, req Request, ev *evidence) *decision {
+	d := &decision{v: v, rules: rules, at: req.At, image: req.Image, digests: ev.digests, mediaType: ev.mediaType}
 	for _, r := range rules {
 		if r.Mode == ModeOff {
 			continue
@@ -110,11 +116,19 @@ func (d *decision) look(ctx context.Context, c *candidate) {
 			if serr == nil {
 				serr = d.checkDemand(ctx, s, e, f)
 			}
+			x := accepted{authority: a, fact: f, candidate: c, entity: e}
+			// Last, since it may ask the network.
+			if serr == nil {
+				var err error
+				if x.until, x.warnings, err = d.v.revoked(ctx, f, a, d.at); err != nil {
+					serr = &stageError{stageRevoked, err}
+				}
+			}
 			if serr != nil {
 				s.reject(serr.stage, serr.err, a.name, c)
 				continue
 			}
-			s.accepted = append(s.accepted, accepted{a, f, c, e})
+			s.accepted = append(s.accepted, x)
 		}
 		s.met = s.distinct() >= s.require
 	}
@@ -158,6 +172,12 @@ func (d *decision) check(c *candidate, e *entity, a *authority) (*fact, *stageEr
 	if n := len(f.times); n > 0 && f.times[n-1].After(d.at.Add(verdict.MaxSkew)) {
 		return nil, &stageError{stageTime, verdict.Refuse(verdict.TimeUntrusted, "comparing time of signing: it is proven for %s, and now is %s; one of these clocks is wrong",
 			f.times[n-1].UTC().Format(time.RFC3339), d.at.UTC().Format(time.RFC3339))}
+	}
+	if t := f.claims.mediaType; t != "" && d.mediaType != "" && t != d.mediaType {
+		return nil, &stageError{stageSubject, verdict.Refuse(verdict.SubjectMismatch, "comparing subject: the signature is about a %q, and the image is a %q", clipQuote(t), d.mediaType)}
+	}
+	if !f.expires.IsZero() && d.at.After(f.expires) {
+		return nil, &stageError{stageTime, verdict.Refuse(verdict.SigExpired, "comparing expiry: the signer ended it at %s, and now is %s", f.expires.UTC().Format(time.RFC3339), d.at.UTC().Format(time.RFC3339))}
 	}
 	// What nothing dates counts while its certificates are valid.
 	if len(f.times) == 0 && !f.window.contains(d.at) {
@@ -259,6 +279,8 @@ func (a *authority) matches(f *fact, at time.Time) error {
 		return a.inWindow(f.times, at)
 	case a.X509 != nil:
 		return a.matchesX509(f.signer)
+	case a.Notation != nil:
+		return a.matchesNotation(f)
 	}
 	return a.matchesKeyless(f.signer)
 }
@@ -282,6 +304,11 @@ func (a *authority) inWindow(times []time.Time, at time.Time) error {
 // denied applies the owners' deny list to a fact. Deny beats allow.
 func (v *Verifier) denied(f *fact) error {
 	s := f.signer
+	for _, c := range f.chain {
+		if d := verdict.SHA256(c.Raw); v.deny.DeniesCertificate(d) {
+			return verdict.Refuse(verdict.RevokedCertificate, "applying deny list: owners denied the certificate %s", d)
+		}
+	}
 	for _, n := range s.names {
 		if v.deny.DeniesIdentity(s.issuer, n) {
 			return verdict.Refuse(verdict.RevokedIdentity, "applying deny list: owners denied the identity %q of %q", n, s.issuer)
@@ -600,6 +627,7 @@ func (d *decision) account(res *Result, s *demandState) {
 			}
 		}
 		res.bound(a.fact.expires)
+		res.bound(a.until)
 		if s.maxAge > 0 {
 			res.bound(a.fact.times[0].Add(s.maxAge))
 		}
@@ -702,6 +730,9 @@ func (s *demandState) explain(candidates int) *Explanation {
 			if x.authority == a {
 				child.State, child.Want = StateMet, ""
 				child.add(&Explanation{Text: x.candidate.name + ": signed by " + x.fact.describe(), State: StateMet})
+				for _, w := range x.warnings {
+					child.add(note(w))
+				}
 			}
 		}
 		for _, x := range s.rejected {
@@ -721,6 +752,8 @@ func (a *authority) describe() string {
 		return "key " + string(a.spki)
 	case a.X509 != nil:
 		return a.describeX509()
+	case a.Notation != nil:
+		return strings.Join(a.Notation.Subjects, " or ") + " of " + strings.Join(a.Notation.TrustStores, " or ")
 	}
 	return fmt.Sprintf("%s of %s", a.Keyless.Subject+a.Keyless.SubjectPattern, a.Keyless.Issuer)
 }

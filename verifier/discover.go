@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/notation"
 )
 
 // bundleType is how artifact types of sigstore bundles begin; the version
@@ -75,6 +76,8 @@ const (
 	shapeBundle
 	// shapeCosign is a manifest with cosign's layers, as under .sig and .att.
 	shapeCosign
+	// shapeNotation is a manifest with one envelope of the Notary Project.
+	shapeNotation
 )
 
 // shapeOf judges an artifact type (facts: OCI 1.1 referrers of cosign and
@@ -83,6 +86,8 @@ func shapeOf(artifactType string) shape {
 	switch {
 	case isBundleType(artifactType):
 		return shapeBundle
+	case artifactType == typeNotation:
+		return shapeNotation
 	case artifactType == typeInToto, artifactType == typeEnvelope, artifactType == typeCosign+"sig.v1+json", artifactType == typeCosign+"att.v1+json":
 		return shapeCosign
 	}
@@ -404,6 +409,8 @@ func (s *search) wantsShape(sh shape) bool {
 		return s.want.family(familyBundle)
 	case shapeCosign:
 		return s.want.family(familyLegacy) || s.want.family(familyAttestation)
+	case shapeNotation:
+		return s.want.family(familyNotation)
 	case shapeOther:
 	}
 	return false
@@ -458,8 +465,12 @@ func (s *search) referrer(ctx context.Context, d Descriptor) ([]*candidate, erro
 	if m.subject != s.image.Digest {
 		return broken(familyBundle, verdict.Refuse(verdict.SubjectMismatch, "reading %s: it refers to %s", name, m.subject))
 	}
-	if sh == shapeCosign {
+	switch sh {
+	case shapeCosign:
 		return s.layers(ctx, name, d.Digest, m)
+	case shapeNotation:
+		return s.notation(ctx, d, m)
+	case shapeBundle, shapeOther:
 	}
 	return s.bundle(ctx, d, m)
 }
@@ -489,6 +500,28 @@ func (s *search) bundle(ctx context.Context, d Descriptor, m *manifest) ([]*cand
 		return nil, err
 	}
 	c := newBundleCandidate(name, data)
+	c.inputs = []Input{{Digest: d.Digest, URI: s.uri(d.Digest), MediaType: m.mediaType}, {Digest: l.Digest, URI: s.uri(l.Digest), MediaType: l.MediaType}}
+	return []*candidate{c}, nil
+}
+
+// notation fetches the one layer of a notation signature's manifest.
+func (s *search) notation(ctx context.Context, d Descriptor, m *manifest) ([]*candidate, error) {
+	name := "notation signature " + d.Digest.Short()
+	broken := func(text string) ([]*candidate, error) {
+		return []*candidate{{name: name, family: familyNotation, err: verdict.Refuse(verdict.InputMalformed, "reading %s: %s", name, text), digest: d.Digest}}, nil
+	}
+	if len(m.layers) != 1 {
+		return broken("want exactly one layer, an envelope")
+	}
+	l := m.layers[0]
+	data, err := s.src.Blob(ctx, s.image.Repository, l.Digest, l.Size, notation.MaxBytes)
+	if isNotFound(err) {
+		return broken("its envelope is not there")
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := newNotationCandidate(name, l.MediaType, data)
 	c.inputs = []Input{{Digest: d.Digest, URI: s.uri(d.Digest), MediaType: m.mediaType}, {Digest: l.Digest, URI: s.uri(l.Digest), MediaType: l.MediaType}}
 	return []*candidate{c}, nil
 }

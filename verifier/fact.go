@@ -22,6 +22,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/notation"
 )
 
 // A fact is what one verified signature shows, whatever any policy makes of
@@ -109,7 +110,8 @@ type stageError struct {
 }
 
 // A material is what a signature is verified under: the trust of an authority
-// and its demands on proofs. Exactly one of key, anchors and keyless is set.
+// and its demands on proofs. Exactly one of key,
+// anchors, notation and keyless is set.
 type material struct {
 	// instance has the logs and timestamp authorities, and for keyless the
 	// certificate authorities; nil for none.
@@ -118,6 +120,7 @@ type material struct {
 	key      crypto.PublicKey
 	spki     verdict.Digest
 	anchors  []*x509.Certificate // of an own PKI
+	notation *notation.Trust
 
 	log        bool // an entry of a listed log is demanded
 	timestamp  bool // a timestamp of a listed authority is demanded
@@ -139,6 +142,21 @@ func (a *authority) material(roots *Roots, alg algorithms) (*material, error) {
 	case a.Key != nil:
 		m.key, m.spki = a.pub, a.spki
 		trust = append(trust, "key", string(a.spki))
+	case a.Notation != nil:
+		names := a.Notation.TrustStores
+		if err := roots.checkStores(a.name, names, StoreCA, StoreSigningAuthority, StoreTSA); err != nil {
+			return nil, err
+		}
+		m.notation = &notation.Trust{CAs: roots.store(StoreCA, names), SigningAuthorities: roots.store(StoreSigningAuthority, names), TSAs: roots.store(StoreTSA, names), RequireTimestamp: a.RequireTimestamp}
+		if len(m.notation.CAs)+len(m.notation.SigningAuthorities) == 0 {
+			return nil, verdict.Misused("name a trust store of kind ca or signing-authority", "authority %q: none of its trust stores may issue signers [%s]", a.name, verdict.TrustMissing)
+		}
+		if m.timestamp && len(m.notation.TSAs) == 0 {
+			return nil, verdict.Misused("name a trust store of kind tsa", "authority %q: a timestamp is demanded, and no trust store is for one [%s]", a.name, verdict.TrustMissing)
+		}
+		m.instance = nil
+		m.id = strings.Join([]string{"notation", certificatesID(m.notation.CAs), certificatesID(m.notation.SigningAuthorities), certificatesID(m.notation.TSAs), strconv.FormatBool(a.RequireTimestamp), strconv.FormatBool(alg.ed25519)}, " ")
+		return m, nil
 	case a.X509 != nil:
 		if err := roots.checkStores(a.name, a.X509.TrustStores, StoreX509); err != nil {
 			return nil, err
@@ -183,7 +201,9 @@ func certificatesID(certs []*x509.Certificate) string {
 func (a *authority) reads(f family) bool {
 	switch f {
 	case familyLegacy, familyAttestation, familyBundle:
-		return true
+		return a.Keyless != nil || a.Key != nil || a.X509 != nil
+	case familyNotation:
+		return a.Notation != nil
 	case familyOther:
 	}
 	return false
@@ -198,6 +218,8 @@ func (m *material) verify(e *entity) (*fact, *stageError) {
 		return m.verifyKeyed(e)
 	case m.keyless:
 		return m.verifyKeyless(e)
+	case m.notation != nil:
+		return m.verifyNotation(e)
 	}
 	return m.verifyX509(e)
 }

@@ -3,7 +3,9 @@
 package verifier
 
 import (
+	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,13 +27,85 @@ type OneOff struct {
 	Attestation string
 	// RequireLog demands a transparency log entry also of a key.
 	RequireLog bool
+	// X509 are certificates, PEM or DER, of authorities of an own PKI: Identity
+	// is then the certificate's subject alternative name.
+	X509 [][]byte
+	// NotationCA and NotationAuthority are certificates, PEM or DER, of who may
+	// issue signers of the Notary Project, by scheme; NotationTSA those of
+	// timestamp authorities. Subjects are as in [Notation]; none means any.
+	NotationCA, NotationAuthority, NotationTSA [][]byte
+	Subjects                                   []string
+	// Revocation is as in [Authority].
+	Revocation string
+}
+
+// Names of the trust stores of a one-off, which are their kinds.
+var oneOffStores = []string{StoreX509, StoreCA, StoreSigningAuthority, StoreTSA}
+
+func (o OneOff) stores() map[string][][]byte {
+	return map[string][][]byte{StoreX509: o.X509, StoreCA: o.NotationCA, StoreSigningAuthority: o.NotationAuthority, StoreTSA: o.NotationTSA}
+}
+
+// Roots returns base with the certificates of o in trust stores. Base may be
+// nil.
+func (o OneOff) Roots(base *Roots) (*Roots, error) {
+	r := &Roots{instances: make(map[string]*instance), stores: make(map[string]*trustStore)}
+	digest := []byte(base.Digest())
+	if base != nil {
+		maps.Copy(r.instances, base.instances)
+		maps.Copy(r.stores, base.stores)
+	}
+	added := false
+	for _, kind := range oneOffStores {
+		var all []byte
+		for _, data := range o.stores()[kind] {
+			if !bytes.Contains(data, []byte("-----BEGIN")) {
+				data = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: data})
+			}
+			all = append(append(all, data...), '\n')
+		}
+		if len(all) == 0 {
+			continue
+		}
+		certs, err := parseCertificates(all)
+		if err != nil {
+			return nil, verdict.Misused("want certificates, PEM or DER", "reading trust store %s: %w", kind, err)
+		}
+		r.stores[kind] = &trustStore{kind: kind, certificates: certs}
+		digest = append(append(digest, kind...), all...)
+		added = true
+	}
+	if !added {
+		return base, nil
+	}
+	r.digest = verdict.SHA256(digest)
+	return r, nil
 }
 
 // Policy returns the policy with one rule for everything that o means. Its
 // digest is that of its JSON form.
 func (o OneOff) Policy() (*Policy, error) {
 	p := &Policy{Version: 1, Authorities: make(map[string]Authority), name: "command line"}
+	notation := len(o.NotationCA)+len(o.NotationAuthority) > 0
 	switch {
+	case notation && (len(o.Keys) > 0 || o.Identity != "" || o.Issuer != "" || len(o.X509) > 0):
+		return nil, verdict.Misused("name one of them", "a notation trust store and a key or identity are different signers")
+	case notation:
+		n := &Notation{Subjects: o.Subjects, AnySubject: len(o.Subjects) == 0}
+		for _, kind := range []string{StoreCA, StoreSigningAuthority, StoreTSA} {
+			if len(o.stores()[kind]) > 0 {
+				n.TrustStores = append(n.TrustStores, kind)
+			}
+		}
+		p.Authorities["notation"] = Authority{Notation: n, Revocation: o.Revocation}
+	case len(o.NotationTSA) > 0 || len(o.Subjects) > 0:
+		return nil, verdict.Misused("name who may issue signers as well", "timestamp authorities or subjects of notation without its trust store")
+	case len(o.X509) > 0 && (len(o.Keys) > 0 || o.Issuer != ""):
+		return nil, verdict.Misused("name one of them", "an own PKI and a key or OIDC issuer are different signers")
+	case len(o.X509) > 0:
+		p.Authorities["x509"] = Authority{X509: &X509{TrustStores: []string{StoreX509}, Subject: o.Identity}, RequireLog: o.RequireLog, Revocation: o.Revocation}
+	case o.Revocation != "":
+		return nil, verdict.Misused("leave it out: only an own PKI and notation have publishers that revoke", "revocation is not for keys and keyless identities")
 	case len(o.Keys) > 0 && (o.Identity != "" || o.Issuer != ""):
 		return nil, verdict.Misused("name one of them", "a key and a certificate identity are different signers")
 	case len(o.Keys) > 0:

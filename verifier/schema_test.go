@@ -57,15 +57,16 @@ func TestPolicySchema(t *testing.T) {
 
 // choices are the values of fields that are one of a few.
 var choices = map[string][]string{
-	"Rule.Mode":      {"off", "audit", "enforce"},
-	"Rule.Level":     {"organisation", "registry", "build", "team", "namespace"},
-	"Rule.Tier":      {"app", "base"},
-	"Rule.Children":  {"covered", "signed"},
-	"BaseImage.From": {"provenance", "annotation"},
+	"Rule.Mode":            {"off", "audit", "enforce"},
+	"Rule.Level":           {"organisation", "registry", "build", "team", "namespace"},
+	"Rule.Tier":            {"app", "base"},
+	"Rule.Children":        {"covered", "signed"},
+	"Authority.Revocation": {"hard", "soft", "off"},
+	"BaseImage.From":       {"provenance", "annotation"},
 }
 
 // kinds are the members of an authority of which there is exactly one.
-var kinds = []string{"keyless", "key", "x509"}
+var kinds = []string{"keyless", "key", "x509", "notation"}
 
 type schemas struct{ docs map[string]string }
 

@@ -52,6 +52,10 @@ type sharedCase struct {
 	Trust  struct {
 		TrustedRoot string `json:"trusted_root"`
 		Keys        []string
+		// Of notation: paths of certificates.
+		CA        []string `json:"notation_ca"`
+		Authority []string `json:"notation_signing_authority"`
+		TSA       []string `json:"notation_tsa"`
 	}
 	Signatures []struct {
 		SAN, Issuer, Key string

@@ -24,6 +24,8 @@ type Config struct {
 	Deny verdict.DenyList
 	// CacheSize is how many verdicts are kept; zero means DefaultCacheSize.
 	CacheSize int
+	// Revocation says how publishers of certificates are asked.
+	Revocation Revocation
 	// AllowUnvalidated lists algorithms outside the build's validated crypto
 	// module that are accepted all the same: "ed25519" in a BoringCrypto
 	// build. In other builds it changes nothing.
@@ -60,7 +62,7 @@ func New(cfg Config) (*Verifier, error) {
 	if err := v.configure(cfg.Policy, cfg.Roots, cfg.Deny); err != nil {
 		return nil, err
 	}
-	s, err := newShared(cfg.CacheSize)
+	s, err := newShared(cfg.CacheSize, cfg.Revocation)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +208,7 @@ func (v *Verifier) verify(ctx context.Context, req inquiry) (*Result, error) {
 		return nil, verdict.Refuse(verdict.RevokedImage, "applying deny list: owners denied the repository %s", req.Image.Repository)
 	}
 	if !slices.ContainsFunc(rules, func(r *compiledRule) bool { return r.Mode != ModeOff }) {
-		return v.newDecision(rules, req.Request, nil).result(req.Request, &evidence{})
+		return v.newDecision(rules, req.Request, &evidence{}).result(req.Request, &evidence{})
 	}
 	image := req.key()
 	key := v.id + " " + image
@@ -235,16 +237,16 @@ func (v *Verifier) decide(ctx context.Context, req inquiry, rules []*compiledRul
 		// What was found before is as good as what would be found now, when it
 		// is enough; when it is not, there may be more by now. All demands are
 		// met, so that only a denied image of the index can still refuse.
-		d := v.newDecision(rules, req.Request, ev.digests)
+		d := v.newDecision(rules, req.Request, ev)
 		if d.enough(ctx, ev.candidates) {
 			return v.finish(ctx, d, req, ev)
 		}
 	}
 	ev, m, err := readImage(ctx, v.source, req.Image)
 	if err != nil {
-		return v.newDecision(rules, req.Request, nil).undecided(&Result{Image: req.Image, At: req.At}, err)
+		return v.newDecision(rules, req.Request, &evidence{}).undecided(&Result{Image: req.Image, At: req.At}, err)
 	}
-	d := v.newDecision(rules, req.Request, ev.digests)
+	d := v.newDecision(rules, req.Request, ev)
 	enough := func(c []*candidate) bool { return d.enough(ctx, c) }
 	if m != nil {
 		if err := ev.discover(ctx, v.source, req.Request, m, want, enough); err != nil {
