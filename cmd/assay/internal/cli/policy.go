@@ -7,11 +7,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/assayd/assay/cmd/assay/internal/convert"
 	"github.com/assayd/assay/cmd/assay/internal/file"
+	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier"
 )
 
@@ -32,7 +36,7 @@ func (a *app) policyCommand() *cobra.Command {
 			}
 			return done(map[string]any{"digest": p.Digest(), "policy": p, "warnings": p.Warnings()}, "%s", b.String()), nil
 		})
-	return a.group("policy", "Work with policies", check, a.policyFormatCommand(), a.policySchemaCommand())
+	return a.group("policy", "Work with policies", check, a.policyFormatCommand(), a.policySchemaCommand(), a.policyConvertCommand())
 }
 
 // policyFormatCommand prints a policy in one layout, or writes it back.
@@ -70,6 +74,51 @@ func (a *app) policySchemaCommand() *cobra.Command {
 			schema := verifier.PolicySchema()
 			return done(json.RawMessage(schema), "%s", schema), nil
 		})
+}
+
+func (a *app) policyConvertCommand() *cobra.Command {
+	var out string
+	c := a.command("convert FILE [--out FILE]", "Write our policy from that of another project",
+		"  assay policy convert clusterimagepolicy.yaml --out policy.yaml", exactly(1, "a ClusterImagePolicy, a Kyverno policy, a notation trust policy or a containers policy.json"),
+		func(_ context.Context, args []string) (*answer, error) {
+			data, err := file.Read("policy", args[0], convert.MaxBytes)
+			if err != nil {
+				return nil, err
+			}
+			res, err := convert.Convert(args[0], data)
+			if err != nil {
+				return nil, err
+			}
+			if len(res.Policy.Rules) == 0 {
+				for _, n := range res.Notes {
+					a.warn("%s: %s", n.Where, n.Text)
+				}
+				return nil, verdict.Misused("", "%s: nothing of it could be carried over", args[0])
+			}
+			policy, err := res.Policy.Encode()
+			if err != nil {
+				return nil, err
+			}
+			if _, err := verifier.ParsePolicy("the converted policy", policy); err != nil {
+				return nil, err
+			}
+			for _, n := range res.Notes {
+				a.warn("%s: %s", n.Where, n.Text)
+			}
+			for _, name := range slices.Sorted(maps.Keys(res.TrustStores)) {
+				a.warn("the roots file needs a trust store %q of kind %s", name, res.TrustStores[name])
+			}
+			value := map[string]any{"formats": res.Formats, "policy": string(policy), "notes": res.Notes, "trustStores": res.TrustStores}
+			if out == "" {
+				return done(value, "%s", policy), nil
+			}
+			if err := file.Write(out, policy, file.Public); err != nil {
+				return nil, err
+			}
+			return done(value, "%s: %d rules of %s, %d notes\n", printable(out), len(res.Policy.Rules), strings.Join(res.Formats, " and "), len(res.Notes)), nil
+		})
+	c.Flags().StringVar(&out, "out", "", "write the policy to this `FILE`")
+	return c
 }
 
 // testingOnlyParse stands for a fault in a parser.

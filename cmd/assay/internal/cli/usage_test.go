@@ -23,13 +23,13 @@ const aDigest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15
 var commands = [][]string{
 	{}, {"conformance"}, {"conformance", "verify-bundle"}, {"deny"}, {"deny", "sign"}, {"dev"}, {"dev", "init"}, {"dev", "serve"}, {"exception"}, {"exception", "install"}, {"exception", "sign"},
 	{"explain"}, {"head"}, {"head", "init"}, {"head", "key"}, {"head", "put"}, {"head", "renew"}, {"head", "show"}, {"head", "sign"},
-	{"log"}, {"log", "get"}, {"log", "prove"}, {"policy"}, {"policy", "check"}, {"policy", "fmt"}, {"policy", "schema"}, {"statement"}, {"statement", "appraise"}, {"statement", "inspect"},
+	{"log"}, {"log", "get"}, {"log", "prove"}, {"policy"}, {"policy", "check"}, {"policy", "convert"}, {"policy", "fmt"}, {"policy", "schema"}, {"statement"}, {"statement", "appraise"}, {"statement", "inspect"},
 	{"ticket"}, {"ticket", "check"}, {"ticket", "inspect"}, {"verify"}, {"version"},
 }
 
-// Help fits a screen.
+// Help fits a screen, but for the two commands that have everything.
 const (
-	maxHelpLines   = 44
+	maxHelpLines   = 52
 	maxHelpColumns = 100
 )
 

@@ -33,6 +33,14 @@ type verifyFlags struct {
 	keys             []string
 	requireLog       bool
 	attestation      string
+	x509, notationCA []string
+	notationSA       []string
+	notationTSA      []string
+	subjects         []string
+	revocation       string
+	offline          bool
+	deep             bool
+	platforms        []string
 
 	roots       string
 	bundle      string
@@ -54,8 +62,17 @@ func (f *verifyFlags) register(c *cobra.Command) {
 	s.StringVar(&f.issuer, "certificate-oidc-issuer", "", "its OIDC issuer, the whole `URL`")
 	s.StringArrayVar(&f.keys, "key", nil, "public key that must have signed, PEM `FILE`; of several any one")
 	s.BoolVar(&f.requireLog, "require-log", false, "demand a transparency log entry of a key too")
-	s.StringVar(&f.attestation, "attestation", "", "demand a statement of this predicate type, `URI` or slsaprovenance")
-	s.StringVar(&f.roots, "trusted-root", "", "trusted_root.json `FILE` (default the embedded public-good root)")
+	s.StringVar(&f.attestation, "attestation", "", "demand a statement of this predicate type, `URI` or slsaprovenance, spdx, cyclonedx, vuln …")
+	s.StringArrayVar(&f.x509, "x509-ca", nil, "certificates of an own PKI, PEM `FILE`; the identity is the SAN")
+	s.StringArrayVar(&f.notationCA, "notation-ca", nil, "certificates that notation signers chain to, `FILE`")
+	s.StringArrayVar(&f.notationSA, "notation-signing-authority", nil, "the same for scheme notary.x509.signingAuthority, `FILE`")
+	s.StringArrayVar(&f.notationTSA, "notation-tsa", nil, "certificates of notation's timestamp authorities, `FILE`")
+	s.StringArrayVar(&f.subjects, "notation-subject", nil, "part of the signer's name, `C=…,ST=…,O=…` (default any)")
+	s.StringVar(&f.revocation, "revocation", "", "hard, soft or off, for certificates of an own PKI and notation (default hard)")
+	s.BoolVar(&f.offline, "offline", false, "ask no publisher about revoked certificates")
+	s.BoolVar(&f.deep, "deep", false, "hash all layers too")
+	s.StringArrayVar(&f.platforms, "platform", nil, "only this platform of an index, `OS/ARCH`")
+	s.StringVar(&f.roots, "trusted-root", "", "roots file or trusted_root.json `FILE` (default the embedded public-good root)")
 	s.StringVar(&f.bundle, "bundle", "", "sigstore bundle, or folder with payload.json and layers.json: `PATH`")
 	s.StringVar(&f.repository, "repository", "", "`NAME` that rules are matched with, for a layout or digest")
 	s.StringVar(&f.namespace, "namespace", "", "namespace to decide for (default that of a pull)")
@@ -117,24 +134,33 @@ func (a *app) verify(ctx context.Context, name string, f *verifyFlags, explain b
 
 // check refuses flags that contradict each other, before anything starts.
 func (f *verifyFlags) check() error {
-	oneOff := len(f.keys) > 0 || f.identity != "" || f.issuer != ""
+	notation := len(f.notationCA)+len(f.notationSA) > 0
+	oneOff := len(f.keys) > 0 || f.identity != "" || f.issuer != "" || notation
 	ways := 0
-	for _, set := range []bool{f.policy != "", len(f.keys) > 0, f.identity != "" || f.issuer != "", f.server.addr != ""} {
+	for _, set := range []bool{f.policy != "", len(f.keys) > 0, f.identity != "" || f.issuer != "", notation, f.server.addr != ""} {
 		if set {
 			ways++
 		}
 	}
 	switch {
 	case ways == 0:
-		return verdict.Misused("name a --policy, a --key, a --certificate-identity with its --certificate-oidc-issuer, or a --server", "nothing says who must have signed")
+		return verdict.Misused("name a --policy, a --key, a --certificate-identity with its --certificate-oidc-issuer, a --notation-ca, or a --server", "nothing says who must have signed")
 	case ways > 1:
-		return verdict.Misused("name one of --policy, --key, --certificate-identity and --server", "several of the flags say who must have signed")
-	case oneOff && len(f.keys) == 0 && (f.identity == "" || f.issuer == ""):
+		return verdict.Misused("name one of --policy, --key, --certificate-identity, --notation-ca and --server", "several of the flags say who must have signed")
+	case len(f.x509) > 0 && (f.identity == "" || f.issuer != ""):
+		return verdict.Misused("name the subject alternative name with --certificate-identity", "--x509-ca goes with --certificate-identity, and with no --certificate-oidc-issuer")
+	case oneOff && len(f.keys) == 0 && len(f.x509) == 0 && !notation && (f.identity == "" || f.issuer == ""):
 		return verdict.Misused("an identity is a subject together with its OIDC issuer", "--certificate-identity and --certificate-oidc-issuer belong together, and one is missing")
+	case !notation && (len(f.notationTSA) > 0 || len(f.subjects) > 0):
+		return verdict.Misused("", "--notation-tsa and --notation-subject go with --notation-ca or --notation-signing-authority")
+	case f.revocation != "" && !notation && len(f.x509) == 0:
+		return verdict.Misused("write it into the policy", "--revocation goes with --x509-ca or --notation-ca")
 	case !oneOff && (f.requireLog || f.attestation != ""):
 		return verdict.Misused("write it into the policy", "--require-log and --attestation go with --key or --certificate-identity")
-	case f.server.addr != "" && (f.bundle != "" || f.roots != "" || f.at != ""):
-		return verdict.Misused("leave them out: the daemon decides by its own", "--bundle, --trusted-root and --at do not go with --server")
+	case f.server.addr != "" && (f.bundle != "" || f.roots != "" || f.at != "" || f.deep || f.offline || len(f.platforms) > 0):
+		return verdict.Misused("leave them out: the daemon decides by its own", "--bundle, --trusted-root, --at, --deep, --offline and --platform do not go with --server")
+	case f.deep && f.bundle != "":
+		return verdict.Misused("name the image in its registry or layout", "--deep needs the layers, and --bundle has none")
 	case f.server.addr == "" && (f.server.trust != "" || f.server.workloadAPI != ""):
 		return verdict.Misused("name the daemon with --server", "--trust and --workload-api go with --server")
 	case f.timeout <= 0:
@@ -143,31 +169,42 @@ func (f *verifyFlags) check() error {
 	return nil
 }
 
-// makePolicy is the policy that the flags mean.
-func (f *verifyFlags) makePolicy() (*verifier.Policy, error) {
+// makePolicy is the policy that the flags mean, and the roots beside it.
+func (f *verifyFlags) makePolicy() (*verifier.Policy, *verifier.Roots, error) {
+	roots, err := f.makeRoots()
+	if err != nil {
+		return nil, nil, err
+	}
 	if f.policy != "" {
-		return loadPolicy(f.policy)
+		p, err := loadPolicy(f.policy)
+		return p, roots, err
 	}
-	o := verifier.OneOff{Identity: f.identity, Issuer: f.issuer, Attestation: f.attestation, RequireLog: f.requireLog}
-	for _, k := range f.keys {
-		data, err := file.Read("public key", k, maxKeyFile)
-		if err != nil {
-			return nil, err
+	o := verifier.OneOff{Identity: f.identity, Issuer: f.issuer, Attestation: f.attestation, RequireLog: f.requireLog, Subjects: f.subjects, Revocation: f.revocation}
+	for _, part := range []struct {
+		what  string
+		paths []string
+		into  *[][]byte
+	}{{"public key", f.keys, &o.Keys}, {"certificates", f.x509, &o.X509}, {"certificates", f.notationCA, &o.NotationCA}, {"certificates", f.notationSA, &o.NotationAuthority}, {"certificates", f.notationTSA, &o.NotationTSA}} {
+		for _, path := range part.paths {
+			data, err := file.Read(part.what, path, maxKeyFile)
+			if err != nil {
+				return nil, nil, err
+			}
+			*part.into = append(*part.into, data)
 		}
-		o.Keys = append(o.Keys, data)
 	}
-	return o.Policy()
+	if roots, err = o.Roots(roots); err != nil {
+		return nil, nil, err
+	}
+	p, err := o.Policy()
+	return p, roots, err
 }
 
 func (f *verifyFlags) makeRoots() (*verifier.Roots, error) {
 	if f.roots == "" {
 		return verifier.PublicGoodRoot()
 	}
-	data, err := file.Read("trusted root", f.roots, verifier.MaxRootsBytes)
-	if err != nil {
-		return nil, err
-	}
-	return verifier.ParseRoots(data)
+	return verifier.LoadRoots(f.roots)
 }
 
 // registry is where references lead to.
@@ -235,11 +272,7 @@ func (a *app) resolve(ctx context.Context, ref verifier.Reference, f *verifyFlag
 }
 
 func (a *app) verifyHere(ctx context.Context, ref verifier.Reference, f *verifyFlags, at time.Time, explain bool, ans *answer) (*answer, error) {
-	policy, err := f.makePolicy()
-	if err != nil {
-		return ans, err
-	}
-	roots, err := f.makeRoots()
+	policy, roots, err := f.makePolicy()
 	if err != nil {
 		return ans, err
 	}
@@ -252,15 +285,21 @@ func (a *app) verifyHere(ctx context.Context, ref verifier.Reference, f *verifyF
 	if err != nil {
 		return ans, err
 	}
-	v, err := verifier.New(verifier.Config{Policy: policy, Roots: roots, Source: source, AllowUnvalidated: f.unvalidated})
+	v, err := verifier.New(verifier.Config{Policy: policy, Roots: roots, Source: source, AllowUnvalidated: f.unvalidated,
+		Revocation: verifier.Revocation{Online: !f.offline}})
 	if err != nil {
 		return ans, err
 	}
 	defer v.Close()
-	res, err := v.Verify(ctx, verifier.Request{Image: img, At: at})
+	res, err := v.Verify(ctx, verifier.Request{Image: img, Platforms: f.platforms, At: at})
 	if err != nil {
 		a.explainHint(ans, f, explain)
 		return ans, withCodeHint(ans, err)
+	}
+	if f.deep {
+		if err := a.deep(ctx, source, img, f); err != nil {
+			return ans, withCodeHint(ans, err)
+		}
 	}
 	ans.fromResult(res, policy, f.namespace)
 	a.explainHint(ans, f, explain)
@@ -269,6 +308,21 @@ func (a *app) verifyHere(ctx context.Context, ref verifier.Reference, f *verifyF
 		ans.text = explanationText(res.Explanation)
 	}
 	return ans, nil
+}
+
+// deep hashes the layers of an image, of all platforms or those that were named.
+func (a *app) deep(ctx context.Context, source verifier.Source, img verifier.Image, f *verifyFlags) error {
+	res, err := verifier.Deep(ctx, source, verifier.DeepRequest{Image: img, Platforms: f.platforms})
+	if err != nil {
+		return err
+	}
+	if !res.Hashed {
+		return verdict.Fail(verdict.ImageNotFound, "hashing layers: not all of them are there; --platform names which images are meant")
+	}
+	if !res.Unpacked {
+		a.warn("not all layers could be unpacked: their digests are right, and what is in them was not compared with the configuration")
+	}
+	return nil
 }
 
 // withCodeHint keeps a hint that is already there behind that of the code.
