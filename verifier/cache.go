@@ -11,7 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/assayd/assay/verdict"
-	"github.com/assayd/assay/verifier/internal/revocation"
+	"github.com/assayd/assay/verifier/internal/publisher"
 )
 
 // Sizes and lifetimes of the cache. It is in memory only.
@@ -48,7 +48,7 @@ type shared struct {
 	verdicts *lru.TwoQueueCache[string, verdictEntry]
 
 	// publishers are asked about revoked certificates; hangUp ends that.
-	publishers *revocation.Checker
+	publishers *publisher.Checker
 	hangUp     func()
 
 	ctx    context.Context

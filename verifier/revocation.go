@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/assayd/assay/verifier/internal/revocation"
+	"github.com/assayd/assay/verifier/internal/publisher"
 )
 
 // Revocation says how the publishers of certificates are asked whether they
@@ -33,27 +33,27 @@ type Revocation struct {
 }
 
 // checker makes what asks, and what ends it.
-func (r Revocation) checker() (*revocation.Checker, func()) {
-	cache := revocation.NewCache()
+func (r Revocation) checker() (*publisher.Checker, func()) {
+	cache := publisher.NewCache()
 	if r.Folder != nil {
 		warn := r.Warn
 		if warn == nil {
 			warn = func(error) {}
 		}
-		cache = revocation.OpenCache(r.Folder, warn)
+		cache = publisher.OpenCache(r.Folder, warn)
 	}
 	if !r.Online {
-		return revocation.New(nil, cache), func() {}
+		return publisher.New(nil, cache), func() {}
 	}
-	f := &publisherFetcher{hosts: slices.Clone(r.Hosts), public: revocation.NewHTTP(publicAddress), named: revocation.NewHTTP(notLinkLocal)}
-	return revocation.New(f, cache), func() { f.public.Close(); f.named.Close() }
+	f := &publisherFetcher{hosts: slices.Clone(r.Hosts), public: publisher.NewHTTP(publicAddress), named: publisher.NewHTTP(notLinkLocal)}
+	return publisher.New(f, cache), func() { f.public.Close(); f.named.Close() }
 }
 
 // A publisherFetcher asks hosts that the operator named at any address, and all
 // others at public ones.
 type publisherFetcher struct {
 	hosts         []string
-	public, named *revocation.HTTP
+	public, named *publisher.HTTP
 }
 
 func (f *publisherFetcher) Fetch(ctx context.Context, where string, body []byte, limit int64) ([]byte, error) {
@@ -70,9 +70,9 @@ func (v *Verifier) revoked(ctx context.Context, f *fact, a *authority, at time.T
 	if f.chain == nil || a.Revocation == RevocationOff {
 		return time.Time{}, nil, nil
 	}
-	mode := revocation.Hard
+	mode := publisher.Hard
 	if a.Revocation == RevocationSoft {
-		mode = revocation.Soft
+		mode = publisher.Soft
 	}
 	var until time.Time
 	var warnings []string

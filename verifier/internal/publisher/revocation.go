@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package revocation finds out whether the publisher of a certificate has
+// Package publisher finds out whether the publisher of a certificate has
 // revoked it: by OCSP (RFC 6960) and by CRL (RFC 5280 §5).
 //
 // [Checker.Check] is the entry point. Everything fetched is hostile until its
 // signature was verified by the certificate's issuer, and bounded before it is
 // read. Time is an argument. What was found is kept in a [Cache] until its own
 // end, and verified again whenever it is taken from there.
-package revocation
+package publisher
 
 import (
 	"context"
