@@ -130,6 +130,10 @@ type Sources struct {
 	RedirectHosts []string `yaml:"redirect-hosts"`
 	// Timeout bounds one request. Default 15s.
 	Timeout time.Duration `yaml:"timeout"`
+	// RevocationHosts are hosts of OCSP responders and CRLs, as certificates name
+	// them, that may be asked although their addresses are not public. Absent:
+	// only public addresses.
+	RevocationHosts []string `yaml:"revocation-hosts"`
 }
 
 // Limits bound what callers can cost, and how long what was decided counts.
@@ -486,10 +490,12 @@ func (c *Config) allowEd25519() bool { return slices.Contains(c.AllowUnvalidated
 
 // Names inside the state folder.
 const (
-	logName       = "log"
-	headName      = "head.json"
-	registersName = "registers"
-	previousName  = "previous-statement"
+	logName = "log"
+	// revocationsName is the folder of what publishers said of certificates.
+	revocationsName = "revocations"
+	headName        = "head.json"
+	registersName   = "registers"
+	previousName    = "previous-statement"
 )
 
 // hintOf returns the hint of a misuse, so that wrapping does not lose it.

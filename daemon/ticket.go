@@ -94,6 +94,10 @@ func digestsFor(r *verifier.Result, want platform) (verdict.TicketDigests, error
 	if best == nil {
 		return verdict.TicketDigests{}, verdict.Refuse(verdict.SubjectPlatform, "choosing an image of index %s: it has none for %s/%s %s", r.Index.Short(), want.os, want.architecture, want.variant)
 	}
+	// Whether owners denied a configuration that was not seen is not known.
+	if best.Missing || best.Unread {
+		return verdict.TicketDigests{}, verdict.Refuse(verdict.ImageNotFound, "choosing an image of index %s: the source did not show %s for %s", r.Index.Short(), best.Manifest, best)
+	}
 	out.Manifest = best.Manifest
 	if best.ConfigComplete {
 		out.Config = best.Config

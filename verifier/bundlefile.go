@@ -43,6 +43,11 @@ func OpenBundle(path string) (*Bundle, error) {
 	if b, ok, err := openNotation(path); ok || err != nil {
 		return b, err
 	}
+	if data, err := readFile(filepath.Join(path, "provenance.json"), MaxBundleBytes); err == nil {
+		return &Bundle{candidates: parseRecord("provenance.json", data)}, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, verdict.Misused("", "opening bundle: %w", err)
+	}
 	payload, err := readFile(filepath.Join(path, "payload.json"), MaxBundleBytes)
 	if err != nil {
 		return nil, verdict.Misused("name a folder with payload.json and layers.json", "opening bundle: %w", err)

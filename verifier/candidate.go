@@ -63,10 +63,13 @@ const (
 	familyBundle
 	// familyNotation is an envelope of the Notary Project.
 	familyNotation
+	// familyRecord is one signature of a provenance record of Google Cloud
+	// Build.
+	familyRecord
 )
 
 // readable are the families that are read here.
-var readable = []family{familyLegacy, familyAttestation, familyBundle, familyNotation}
+var readable = []family{familyLegacy, familyAttestation, familyBundle, familyNotation, familyRecord}
 
 // A candidate is one thing that may be the signature or attestation that a
 // demand asks for. It may be used concurrently.
@@ -153,6 +156,8 @@ func (c *candidate) parse() (*entity, error) {
 			c.entity, c.parseErr = parseLegacy(c.payload, c.annotations)
 		case c.family == familyNotation:
 			c.entity, c.parseErr = parseNotation(c.mediaType, c.data)
+		case c.family == familyRecord:
+			c.entity, c.parseErr = parseRecordSignature(c.payload, c.signature)
 		case c.family == familyAttestation:
 			c.entity, c.parseErr = parseAttestation(c.payload, c.signature, c.annotations)
 		default:
@@ -172,6 +177,8 @@ type entity struct {
 	issuers []*x509.Certificate
 	hint    string // what a bundle calls the bare key
 	sig     []byte
+	// bare is what sig may be over in place of message.
+	bare []byte
 	// stamped is what timestamps are over where that is not sig.
 	stamped []byte
 	// message is what sig is over. It is nil for a message signature, of which

@@ -95,6 +95,40 @@ func TestRealOtherRoots(t *testing.T) {
 	}
 }
 
+// TestRealCloudBuild: provenance of Google Cloud Build, whose keys sign in two
+// ways.
+func TestRealCloudBuild(t *testing.T) {
+	keys := map[string]string{"gcb-v0.3-github": "us-west2.pem", "gcb-v0.3-github-tag": "global-pae-provenanceSigner_1.pem"}
+	for _, c := range sharedCases(t, "slsa-provenance-gcb") {
+		t.Run(c.Name, func(t *testing.T) {
+			check := func(key, predicate string, img verifier.Image) (bool, verdict.Code) {
+				o := verifier.OneOff{Keys: [][]byte{readFile(t, sharedFile(t, "testdata", "roots", "gcb", key))}, Attestation: predicate}
+				v := newVerifier(t, verifier.Config{Policy: oneOff(t, o), Source: c.source(t)})
+				ok, code, _ := verify(t.Context(), t, v, img, now)
+				return ok, code
+			}
+			const predicate = "https://slsa.dev/provenance/v0.1"
+			if ok, code := check(keys[c.Name], predicate, c.image()); !ok {
+				t.Errorf("refused with %q", code)
+			}
+			if ok, code := check("global.pem", predicate, c.image()); ok || code != verdict.SigInvalid {
+				t.Errorf("with another key: passed %v with %q", ok, code)
+			}
+			if ok, code := check(keys[c.Name], verifier.ClassProvenance, c.image()); ok || code != verdict.SigNoneOfKind {
+				t.Errorf("another predicate type: passed %v with %q", ok, code)
+			}
+			if ok, code := check(keys[c.Name], "", c.image()); ok || code != verdict.SigNoneOfKind {
+				t.Errorf("as a signature: passed %v with %q", ok, code)
+			}
+			other := c.image()
+			other.Digest = verdict.SHA256([]byte("another image"))
+			if ok, code := check(keys[c.Name], predicate, other); ok || code != verdict.SubjectMismatch {
+				t.Errorf("another image: passed %v with %q", ok, code)
+			}
+		})
+	}
+}
+
 // TestRealPKI: a signature by a certificate of an own PKI, without any proof of
 // time. Each other demand is refused by the check that is there for it.
 func TestRealPKI(t *testing.T) {

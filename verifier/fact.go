@@ -204,6 +204,8 @@ func (a *authority) reads(f family) bool {
 		return a.Keyless != nil || a.Key != nil || a.X509 != nil
 	case familyNotation:
 		return a.Notation != nil
+	case familyRecord:
+		return a.Key != nil
 	case familyOther:
 	}
 	return false
@@ -322,7 +324,11 @@ func (m *material) verifySignature(e *entity, pub crypto.PublicKey) error {
 	if e.message == nil {
 		return e.verifyDigests(m.algorithms, pub)
 	}
-	return m.algorithms.verifyMessage(pub, e.message, e.sig)
+	err := m.algorithms.verifyMessage(pub, e.message, e.sig)
+	if err != nil && e.bare != nil && m.algorithms.verifyMessage(pub, e.bare, e.sig) == nil {
+		return nil
+	}
+	return err
 }
 
 // verifyTimes verifies log entries and timestamps, and returns the times that
