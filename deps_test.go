@@ -40,10 +40,14 @@ var layers = map[string][]string{
 	// protobuf and grpc.
 	"verdict/assay/v1": {"verdict"},
 
+	// The one reader of files that people write. A leaf, so that no layer has to
+	// read YAML by itself (docs/decisions/0022).
+	"internal/strictyaml": {"verdict"},
+
 	// Five libraries that do not know one another.
 	"attest":      {"verdict"},
 	"spiffe":      {"verdict"},
-	"verifier":    {"verdict"},
+	"verifier":    {"verdict", "internal/strictyaml"},
 	"audit":       {"verdict", "audit/proof"},
 	"audit/proof": {"verdict"},
 	"node/gate":   {"verdict"},
@@ -53,20 +57,20 @@ var layers = map[string][]string{
 
 	// Assembly: inside the CVM, and outside it. They meet in verdict and its
 	// proto alone.
-	"daemon": {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave"},
+	"daemon": {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave"},
 	// Of the log, nodes get what checks proofs and nothing that writes.
 	"node": {"verdict", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node/gate"},
 
 	// Flags. The daemon's command does not know the node, and the reverse.
-	"cmd/assayd":     {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon"},
+	"cmd/assayd":     {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon"},
 	"cmd/assay-node": {"verdict", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node", "node/gate"},
 	"cmd/assay-gate": {"verdict", "node/gate"},
-	"cmd/assay":      {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate"},
+	"cmd/assay":      {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate"},
 
 	// Harness: imports what it likes, and is imported by nothing, but for parts
 	// that import nothing of ours, which tests of every layer may use.
 	"ci/swtpm": {},
-	"ci":       {"verdict", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate", "ci/swtpm"},
+	"ci":       {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate", "ci/swtpm"},
 
 	// This folder: only tests of the repository itself.
 	".": {},

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/assayd/assay/daemon/internal/strictyaml"
+	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/enclave"
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/verdict"

@@ -80,7 +80,7 @@ func TestParseConfigMisuse(t *testing.T) {
 	key := newOwner(t).publicPEM
 	for _, tc := range []struct{ name, old, new, want string }{
 		{"unknown key", "min-head: 1", "min-heat: 1", `unknown key "min-heat" in the file`},
-		{"duplicate key", "min-head: 1", "min-head: 1\nmin-head: 2", "twice"},
+		{"duplicate key", "min-head: 1", "min-head: 1\nmin-head: 2", "duplicate key"},
 		{"null", "min-head: 1", "min-head:", "min-head has no value"},
 		{"anchor", "min-head: 1", "min-head: &a 1", "anchors"},
 		{"second document", "min-head: 1", "min-head: 1\n---\nx: 1", "more than one YAML document"},

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier/internal/notation"
 )
@@ -160,9 +161,9 @@ type authority struct {
 	spki     verdict.Digest
 }
 
-func compileAuthority(f *yamlFile, path, name string, a Authority) (*authority, error) {
+func compileAuthority(f *strictyaml.File, path, name string, a Authority) (*authority, error) {
 	if !validName(name) {
-		return nil, f.errorAt(path, "", "authority name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
+		return nil, f.Misuse(path, "", "authority name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
 	}
 	c := &authority{Authority: a, name: name}
 	kinds := 0
@@ -172,19 +173,19 @@ func compileAuthority(f *yamlFile, path, name string, a Authority) (*authority, 
 		}
 	}
 	if kinds != 1 {
-		return nil, f.errorAt(path, "", "authority %q: want exactly one of keyless, key, x509 and notation", name)
+		return nil, f.Misuse(path, "", "authority %q: want exactly one of keyless, key, x509 and notation", name)
 	}
 	c.instance = a.Roots
 	if a.Roots == "" {
 		c.instance = DefaultInstance
 	} else if !validName(a.Roots) {
-		return nil, f.errorAt(path+".roots", "", "authority %q: roots is %q, want 1 to 64 letters, digits and -_.", name, clipQuote(a.Roots))
+		return nil, f.Misuse(path+".roots", "", "authority %q: roots is %q, want 1 to 64 letters, digits and -_.", name, clipQuote(a.Roots))
 	}
-	if _, said := f.at[path+".logs"]; a.Logs < 0 || said && a.Logs == 0 || a.Logs > maxLogEntries || a.Logs > 0 && a.AllowUnlogged {
-		return nil, f.errorAt(path+".logs", "", "authority %q: logs is %d, want 1 to %d, and no allow-unlogged", name, a.Logs, maxLogEntries)
+	if said := f.Has(path + ".logs"); a.Logs < 0 || said && a.Logs == 0 || a.Logs > maxLogEntries || a.Logs > 0 && a.AllowUnlogged {
+		return nil, f.Misuse(path+".logs", "", "authority %q: logs is %d, want 1 to %d, and no allow-unlogged", name, a.Logs, maxLogEntries)
 	}
 	if !a.SignedAfter.IsZero() && !a.SignedBefore.IsZero() && a.SignedBefore.Before(a.SignedAfter) {
-		return nil, f.errorAt(path+".signed-before", "", "authority %q: signed-before is before signed-after", name)
+		return nil, f.Misuse(path+".signed-before", "", "authority %q: signed-before is before signed-after", name)
 	}
 	if err := c.checkDemands(f, path); err != nil {
 		return nil, err
@@ -201,16 +202,16 @@ func compileAuthority(f *yamlFile, path, name string, a Authority) (*authority, 
 }
 
 // checkDemands refuses demands that mean nothing for the kind of authority.
-func (a *authority) checkDemands(f *yamlFile, path string) error {
+func (a *authority) checkDemands(f *strictyaml.File, path string) error {
 	revocable := a.X509 != nil || a.Notation != nil
 	sigstore := a.Keyless != nil || a.Key != nil || a.X509 != nil
 	switch {
 	case a.Revocation != "" && !revocable:
-		return f.errorAt(path+".revocation", "leave it out: only x509 and notation have publishers that revoke", "authority %q: revocation is not for this kind", a.name)
+		return f.Misuse(path+".revocation", "leave it out: only x509 and notation have publishers that revoke", "authority %q: revocation is not for this kind", a.name)
 	case a.Revocation != "" && a.Revocation != RevocationHard && a.Revocation != RevocationSoft && a.Revocation != RevocationOff:
-		return f.errorAt(path+".revocation", "", "authority %q: revocation is %q, want hard, soft or off", a.name, clipQuote(a.Revocation))
+		return f.Misuse(path+".revocation", "", "authority %q: revocation is %q, want hard, soft or off", a.name, clipQuote(a.Revocation))
 	case !sigstore && (a.Roots != "" || a.RequireLog || a.Logs != 0 || a.AllowUnlogged || a.AllowNoSCT):
-		return f.errorAt(path, "leave them out", "authority %q: roots and demands on logs are for keyless, key and x509", a.name)
+		return f.Misuse(path, "leave them out", "authority %q: roots and demands on logs are for keyless, key and x509", a.name)
 	}
 	if revocable && a.Revocation == "" {
 		a.Revocation = RevocationHard
@@ -218,58 +219,58 @@ func (a *authority) checkDemands(f *yamlFile, path string) error {
 	return nil
 }
 
-func (a *authority) compileNotation(f *yamlFile, path string) error {
+func (a *authority) compileNotation(f *strictyaml.File, path string) error {
 	n := a.Notation
 	if err := a.checkStoreNames(f, path+".notation.trust-stores", n.TrustStores); err != nil {
 		return err
 	}
 	if n.AnySubject == (len(n.Subjects) > 0) {
-		return f.errorAt(path+".notation", "", "authority %q: want exactly one of subjects and any-subject", a.name)
+		return f.Misuse(path+".notation", "", "authority %q: want exactly one of subjects and any-subject", a.name)
 	}
 	for i, s := range n.Subjects {
 		subject, err := notation.ParseSubject(s)
 		if err != nil {
-			return f.errorAt(fmt.Sprintf("%s.notation.subjects[%d]", path, i), "write it as C=US, ST=WA, O=acme", "authority %q: %s", a.name, err)
+			return f.Misuse(fmt.Sprintf("%s.notation.subjects[%d]", path, i), "write it as C=US, ST=WA, O=acme", "authority %q: %s", a.name, err)
 		}
 		a.subjects = append(a.subjects, subject)
 	}
 	return nil
 }
 
-func (a *authority) compileKeyless(f *yamlFile, path string) error {
+func (a *authority) compileKeyless(f *strictyaml.File, path string) error {
 	k := a.Keyless
 	switch {
 	case k.Issuer == "":
-		return f.errorAt(path+".keyless", "the same subject of another issuer is somebody else", "authority %q has no issuer", a.name)
+		return f.Misuse(path+".keyless", "the same subject of another issuer is somebody else", "authority %q has no issuer", a.name)
 	case a.RequireLog && a.AllowUnlogged:
-		return f.errorAt(path, "", "authority %q: require-log and allow-unlogged contradict each other", a.name)
+		return f.Misuse(path, "", "authority %q: require-log and allow-unlogged contradict each other", a.name)
 	case strings.ContainsAny(k.Issuer, "*"):
-		return f.errorAt(path+".keyless.issuer", "", "authority %q: an issuer has no pattern", a.name)
+		return f.Misuse(path+".keyless.issuer", "", "authority %q: an issuer has no pattern", a.name)
 	}
 	return a.compileSubject(f, path+".keyless", k.Subject, k.SubjectPattern)
 }
 
 // compileSubject checks the two ways to say who a certificate has to be for.
-func (a *authority) compileSubject(f *yamlFile, path, subject, pattern string) error {
+func (a *authority) compileSubject(f *strictyaml.File, path, subject, pattern string) error {
 	switch {
 	case (subject == "") == (pattern == ""):
-		return f.errorAt(path, "", "authority %q: want exactly one of subject and subject-pattern", a.name)
+		return f.Misuse(path, "", "authority %q: want exactly one of subject and subject-pattern", a.name)
 	case strings.Contains(subject, "*"):
-		return f.errorAt(path+".subject", "use subject-pattern", "authority %q: a subject has no pattern", a.name)
+		return f.Misuse(path+".subject", "use subject-pattern", "authority %q: a subject has no pattern", a.name)
 	case pattern == "":
 		return nil
 	}
 	g, err := parseGlob(pattern, "/@")
 	if err != nil {
-		return f.errorAt(path+".subject-pattern", "a pattern is the whole subject, with * for parts of a segment", "authority %q: %s", a.name, err)
+		return f.Misuse(path+".subject-pattern", "a pattern is the whole subject, with * for parts of a segment", "authority %q: %s", a.name, err)
 	}
 	a.subject = g
 	return nil
 }
 
-func (a *authority) compileX509(f *yamlFile, path string) error {
+func (a *authority) compileX509(f *strictyaml.File, path string) error {
 	if a.AllowUnlogged || a.AllowNoSCT {
-		return f.errorAt(path, "leave it out: an own PKI demands neither by itself", "authority %q: allow-unlogged and allow-no-sct are about keyless certificates", a.name)
+		return f.Misuse(path, "leave it out: an own PKI demands neither by itself", "authority %q: allow-unlogged and allow-no-sct are about keyless certificates", a.name)
 	}
 	if err := a.checkStoreNames(f, path+".x509.trust-stores", a.X509.TrustStores); err != nil {
 		return err
@@ -277,28 +278,28 @@ func (a *authority) compileX509(f *yamlFile, path string) error {
 	return a.compileSubject(f, path+".x509", a.X509.Subject, a.X509.SubjectPattern)
 }
 
-func (a *authority) checkStoreNames(f *yamlFile, path string, names []string) error {
+func (a *authority) checkStoreNames(f *strictyaml.File, path string, names []string) error {
 	if len(names) == 0 {
-		return f.errorAt(path, "name trust stores of the roots file", "authority %q: no trust store", a.name)
+		return f.Misuse(path, "name trust stores of the roots file", "authority %q: no trust store", a.name)
 	}
 	for i, n := range names {
 		if !validName(n) || slices.Contains(names[:i], n) {
-			return f.errorAt(fmt.Sprintf("%s[%d]", path, i), "", "authority %q: trust store %q is no name, or there twice", a.name, clipQuote(n))
+			return f.Misuse(fmt.Sprintf("%s[%d]", path, i), "", "authority %q: trust store %q is no name, or there twice", a.name, clipQuote(n))
 		}
 	}
 	return nil
 }
 
-func (a *authority) compileKey(f *yamlFile, path string) error {
+func (a *authority) compileKey(f *strictyaml.File, path string) error {
 	if a.AllowUnlogged || a.AllowNoSCT {
-		return f.errorAt(path, "leave it out: a key demands neither by itself", "authority %q: allow-unlogged and allow-no-sct are about certificates", a.name)
+		return f.Misuse(path, "leave it out: a key demands neither by itself", "authority %q: allow-unlogged and allow-no-sct are about certificates", a.name)
 	}
 	if !a.Key.NotBefore.IsZero() && !a.Key.NotAfter.IsZero() && a.Key.NotAfter.Before(a.Key.NotBefore) {
-		return f.errorAt(path+".key.not-after", "", "authority %q: not-after is before not-before", a.name)
+		return f.Misuse(path+".key.not-after", "", "authority %q: not-after is before not-before", a.name)
 	}
 	pub, spki, err := parsePublicKey([]byte(a.Key.PEM))
 	if err != nil {
-		return f.errorAt(path+".key.pem", "export the public key: one PUBLIC KEY block", "authority %q: %s", a.name, err)
+		return f.Misuse(path+".key.pem", "export the public key: one PUBLIC KEY block", "authority %q: %s", a.name, err)
 	}
 	a.pub, a.spki = pub, spki
 	return nil

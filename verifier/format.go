@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/assayd/assay/internal/strictyaml"
 )
 
 //go:embed policy.schema.json
@@ -52,8 +54,8 @@ func FormatPolicy(name string, data []byte) ([]byte, error) {
 
 func decodePolicy(name string, data []byte) (*Policy, error) {
 	p := &Policy{}
-	f := &yamlFile{name: name}
-	return p, f.decode(data, p)
+	_, err := strictyaml.Decode(name, data, p)
+	return p, err
 }
 
 // order sorts the keys of a mapping as the fields of its type stand; names that

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -129,7 +130,7 @@ func (o OneOff) Policy() (*Policy, error) {
 		rule.Authorities, rule.Require = names, 1
 	}
 	p.Rules = []Rule{rule}
-	if err := p.compile(&yamlFile{name: p.name}); err != nil {
+	if err := p.compile(strictyaml.Named(p.name)); err != nil {
 		return nil, err
 	}
 	form, err := json.Marshal(p)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier/internal/predicate"
 )
@@ -269,9 +270,9 @@ func ParsePolicy(name string, data []byte) (*Policy, error) {
 	if len(data) > MaxPolicyBytes {
 		return nil, verdict.Misused("", "%s: %d bytes, want at most %d", name, len(data), MaxPolicyBytes)
 	}
-	f := &yamlFile{name: name}
 	p := &Policy{}
-	if err := f.decode(data, p); err != nil {
+	f, err := strictyaml.Decode(name, data, p)
+	if err != nil {
 		return nil, err
 	}
 	if err := p.compile(f); err != nil {
@@ -333,15 +334,15 @@ func validName(s string) bool {
 }
 
 // compile checks everything that the form does not say.
-func (p *Policy) compile(f *yamlFile) error {
+func (p *Policy) compile(f *strictyaml.File) error {
 	if p.Version != 1 {
-		return f.errorAt("version", "write version: 1", "policy version is %d, want 1", p.Version)
+		return f.Misuse("version", "write version: 1", "policy version is %d, want 1", p.Version)
 	}
 	if len(p.Rules) == 0 {
-		return f.errorAt("", "add a rule; without one nothing could ever pass", "the policy has no rules")
+		return f.Misuse("", "add a rule; without one nothing could ever pass", "the policy has no rules")
 	}
 	if len(p.Rules) > maxRules || len(p.Authorities) > maxAuthorities {
-		return f.errorAt("", "", "%d rules and %d authorities, want at most %d and %d", len(p.Rules), len(p.Authorities), maxRules, maxAuthorities)
+		return f.Misuse("", "", "%d rules and %d authorities, want at most %d and %d", len(p.Rules), len(p.Authorities), maxRules, maxAuthorities)
 	}
 	p.auth = make(map[string]*authority)
 	for _, name := range slices.Sorted(maps.Keys(p.Authorities)) {
@@ -354,11 +355,11 @@ func (p *Policy) compile(f *yamlFile) error {
 	for _, name := range slices.Sorted(maps.Keys(p.Teams)) {
 		path := "teams." + name
 		if !validName(name) || len(p.Teams[name]) == 0 {
-			return f.errorAt(path, "", "team %q: want a name of 1 to 64 letters, digits and -_., and namespaces", clipQuote(name))
+			return f.Misuse(path, "", "team %q: want a name of 1 to 64 letters, digits and -_., and namespaces", clipQuote(name))
 		}
 		for i, ns := range p.Teams[name] {
 			if err := checkNamespacePattern(ns); err != nil {
-				return f.errorAt(fmt.Sprintf("%s[%d]", path, i), "", "team %q: %s", name, err)
+				return f.Misuse(fmt.Sprintf("%s[%d]", path, i), "", "team %q: %s", name, err)
 			}
 		}
 	}
@@ -372,13 +373,13 @@ func (p *Policy) compile(f *yamlFile) error {
 			return err
 		}
 		if names[r.Name] {
-			return f.errorAt(path+".name", "", "two rules are called %q", r.Name)
+			return f.Misuse(path+".name", "", "two rules are called %q", r.Name)
 		}
 		names[r.Name] = true
 		if r.Level != "" {
 			n := slices.Index(levels, r.Level)
 			if n < level {
-				return f.errorAt(path+".level", "move it up; rules go from organisation to namespace", "rule %q of level %s comes after one of level %s", r.Name, r.Level, levels[level])
+				return f.Misuse(path+".level", "move it up; rules go from organisation to namespace", "rule %q of level %s comes after one of level %s", r.Name, r.Level, levels[level])
 			}
 			level = n
 		}
@@ -391,7 +392,7 @@ func (p *Policy) compile(f *yamlFile) error {
 		p.rules = append(p.rules, c)
 	}
 	if len(patterns) > maxPatterns {
-		return f.errorAt("", "", "%d namespace patterns, want at most %d, since all go into one ticket", len(patterns), maxPatterns)
+		return f.Misuse("", "", "%d namespace patterns, want at most %d, since all go into one ticket", len(patterns), maxPatterns)
 	}
 	if err := p.compileExceptions(f, names); err != nil {
 		return err
@@ -405,11 +406,11 @@ func (p *Policy) compile(f *yamlFile) error {
 	return nil
 }
 
-func (p *Policy) compileRule(f *yamlFile, path string, r Rule) (compiledRule, error) {
+func (p *Policy) compileRule(f *strictyaml.File, path string, r Rule) (compiledRule, error) {
 	c := compiledRule{Rule: r}
 	c.Namespaces = slices.Clone(r.Namespaces)
 	fail := func(sub, hint, format string, args ...any) (compiledRule, error) {
-		return compiledRule{}, f.errorAt(path+sub, hint, format, args...)
+		return compiledRule{}, f.Misuse(path+sub, hint, format, args...)
 	}
 	if !validName(r.Name) {
 		return fail("", "", "rule name %q: want 1 to 64 letters, digits and -_.", clipQuote(r.Name))
@@ -481,38 +482,38 @@ func (p *Policy) compileRule(f *yamlFile, path string, r Rule) (compiledRule, er
 	return c, nil
 }
 
-func (p *Policy) compileDemand(f *yamlFile, path, rule string, names []string, require int) (demand, error) {
+func (p *Policy) compileDemand(f *strictyaml.File, path, rule string, names []string, require int) (demand, error) {
 	d := demand{require: require}
 	distinct := make(map[string]bool)
 	for i, n := range names {
 		a, ok := p.auth[n]
 		if !ok {
 			hint := didYouMean(n, slices.Sorted(maps.Keys(p.auth)), "define it under authorities")
-			return demand{}, f.errorAt(fmt.Sprintf("%s.authorities[%d]", path, i), hint, "rule %q: there is no authority %q", rule, clipQuote(n))
+			return demand{}, f.Misuse(fmt.Sprintf("%s.authorities[%d]", path, i), hint, "rule %q: there is no authority %q", rule, clipQuote(n))
 		}
 		if slices.Contains(d.authorities, a) {
-			return demand{}, f.errorAt(fmt.Sprintf("%s.authorities[%d]", path, i), "", "rule %q names authority %q twice", rule, n)
+			return demand{}, f.Misuse(fmt.Sprintf("%s.authorities[%d]", path, i), "", "rule %q names authority %q twice", rule, n)
 		}
 		d.authorities = append(d.authorities, a)
 		distinct[a.signerClass()] = true
 	}
-	_, said := f.at[path+".require"]
+	said := f.Has(path + ".require")
 	switch {
 	case said && require < 1 || require < 0:
-		return demand{}, f.errorAt(path+".require", "", "rule %q: require is %d, want at least 1", rule, require)
+		return demand{}, f.Misuse(path+".require", "", "rule %q: require is %d, want at least 1", rule, require)
 	case require == 0 && len(names) > 1:
-		return demand{}, f.errorAt(path+".authorities", fmt.Sprintf("write require: %d for all of them", len(distinct)), "rule %q: more than one authority, and require does not say how many must sign", rule)
+		return demand{}, f.Misuse(path+".authorities", fmt.Sprintf("write require: %d for all of them", len(distinct)), "rule %q: more than one authority, and require does not say how many must sign", rule)
 	case require == 0:
 		d.require = 1
 	case require > len(distinct):
-		return demand{}, f.errorAt(path+".require", "one key or identity under two names is one signer", "rule %q: require is %d, and its authorities are %d distinct signers", rule, require, len(distinct))
+		return demand{}, f.Misuse(path+".require", "one key or identity under two names is one signer", "rule %q: require is %d, and its authorities are %d distinct signers", rule, require, len(distinct))
 	}
 	return d, nil
 }
 
 // didYouMean hints at the nearest of names, or gives the other hint.
 func didYouMean(name string, names []string, other string) string {
-	if near := nearest(name, names); near != "" {
+	if near := strictyaml.Nearest(name, names); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return other
@@ -573,9 +574,9 @@ func parseAge(s string) (time.Duration, error) {
 }
 
 // compileAttestation checks the demand for an attestation.
-func (p *Policy) compileAttestation(f *yamlFile, path, rule string, a Attestation) (demand, error) {
+func (p *Policy) compileAttestation(f *strictyaml.File, path, rule string, a Attestation) (demand, error) {
 	fail := func(sub, hint, format string, args ...any) (demand, error) {
-		return demand{}, f.errorAt(path+sub, hint, "rule %q: "+format, append([]any{rule}, args...)...)
+		return demand{}, f.Misuse(path+sub, hint, "rule %q: "+format, append([]any{rule}, args...)...)
 	}
 	types, ok := predicateTypes(a.PredicateType)
 	if !ok {
@@ -626,9 +627,9 @@ const (
 )
 
 // compileExceptions checks the exceptions; rules are the names of all rules.
-func (p *Policy) compileExceptions(f *yamlFile, rules map[string]bool) error {
+func (p *Policy) compileExceptions(f *strictyaml.File, rules map[string]bool) error {
 	if len(p.Exceptions) > maxExceptions {
-		return f.errorAt("exceptions", "", "%d exceptions, want at most %d", len(p.Exceptions), maxExceptions)
+		return f.Misuse("exceptions", "", "%d exceptions, want at most %d", len(p.Exceptions), maxExceptions)
 	}
 	ids := make(map[string]bool)
 	for i, x := range p.Exceptions {
@@ -636,24 +637,24 @@ func (p *Policy) compileExceptions(f *yamlFile, rules map[string]bool) error {
 		c := compiledException{PolicyException: x}
 		switch {
 		case !validName(x.ID) || ids[x.ID]:
-			return f.errorAt(path, "", "exception %q: want an id of its own, of 1 to 64 letters, digits and -_.", clipQuote(x.ID))
+			return f.Misuse(path, "", "exception %q: want an id of its own, of 1 to 64 letters, digits and -_.", clipQuote(x.ID))
 		case x.Until.IsZero():
-			return f.errorAt(path, "write until: with the time at which it ends", "exception %q has no end", x.ID)
+			return f.Misuse(path, "write until: with the time at which it ends", "exception %q has no end", x.ID)
 		case x.Owner == "" || x.Reason == "" || len(x.Owner) > maxExceptionText || len(x.Reason) > maxExceptionText:
-			return f.errorAt(path, "", "exception %q: want owner and reason, of at most %d bytes", x.ID, maxExceptionText)
+			return f.Misuse(path, "", "exception %q: want owner and reason, of at most %d bytes", x.ID, maxExceptionText)
 		case len(x.Rules) == 0 || len(x.Images) == 0 || len(x.Images) > maxExceptionImages:
-			return f.errorAt(path, "", "exception %q: want rules, and 1 to %d images", x.ID, maxExceptionImages)
+			return f.Misuse(path, "", "exception %q: want rules, and 1 to %d images", x.ID, maxExceptionImages)
 		}
 		ids[x.ID] = true
 		for j, r := range x.Rules {
 			if !rules[r] {
-				return f.errorAt(fmt.Sprintf("%s.rules[%d]", path, j), didYouMean(r, slices.Sorted(maps.Keys(rules)), ""), "exception %q: there is no rule %q", x.ID, clipQuote(r))
+				return f.Misuse(fmt.Sprintf("%s.rules[%d]", path, j), didYouMean(r, slices.Sorted(maps.Keys(rules)), ""), "exception %q: there is no rule %q", x.ID, clipQuote(r))
 			}
 		}
 		for j, s := range x.Images {
 			d, err := parseDigest(s)
 			if err != nil {
-				return f.errorAt(fmt.Sprintf("%s.images[%d]", path, j), "write sha256:… of the image or index", "exception %q: %s", x.ID, verdict.ReasonOf(err).Text)
+				return f.Misuse(fmt.Sprintf("%s.images[%d]", path, j), "write sha256:… of the image or index", "exception %q: %s", x.ID, verdict.ReasonOf(err).Text)
 			}
 			c.images = append(c.images, d)
 		}
@@ -665,7 +666,7 @@ func (p *Policy) compileExceptions(f *yamlFile, rules map[string]bool) error {
 // checkNamespaceRule holds design.md §6: a namespace rule needs a
 // namespace-free one above it for the same repositories, since a pull has no
 // namespace.
-func (p *Policy) checkNamespaceRule(f *yamlFile, path string, c compiledRule) error {
+func (p *Policy) checkNamespaceRule(f *strictyaml.File, path string, c compiledRule) error {
 	if len(c.Namespaces) == 0 {
 		return nil
 	}
@@ -674,7 +675,7 @@ func (p *Policy) checkNamespaceRule(f *yamlFile, path string, c compiledRule) er
 			return len(r.Namespaces) == 0 && r.Tier == c.Tier && slices.ContainsFunc(r.repositories, func(have repoPattern) bool { return have.covers(want) })
 		})
 		if !covered {
-			return f.errorAt(fmt.Sprintf("%s.repositories[%d]", path, i), "add a rule without namespaces above it: it decides the pull",
+			return f.Misuse(fmt.Sprintf("%s.repositories[%d]", path, i), "add a rule without namespaces above it: it decides the pull",
 				"rule %q: no earlier rule without namespaces covers %q", c.Name, c.Repositories[i])
 		}
 	}

@@ -106,7 +106,7 @@ func TestPolicyMisuse(t *testing.T) {
 		{"no version", "version: 1\n", "", "policy version is 0, want 1"},
 		{"R17 no rules", goodPolicy[strings.Index(goodPolicy, "rules:"):], "", "has no rules"},
 		{"R19 require 0", "require: 1", "require: 0", "require is 0, want at least 1"},
-		{"R19 require negative", "require: 1", "require: -1", "want at least 1"},
+		{"R19 require negative", "require: 1", "require: -1", "want a whole number"},
 		{"require too many", "require: 2", "require: 3", "require is 3, and its authorities are 2 distinct signers"},
 		{"require missing", "    require: 1\n", "", "require does not say how many"},
 		{"unknown authority", "[release-team, pattern]\n    require: 1", "[release-tean, pattern]\n    require: 1", `did you mean "release-team"?`},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 
+	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -114,9 +115,9 @@ func parseRoots(name string, data []byte) (*Roots, error) {
 		r.instances = map[string]*instance{DefaultInstance: i}
 		return r, nil
 	}
-	f := &yamlFile{name: name}
 	var file RootsFile
-	if err := f.decode(data, &file); err != nil {
+	f, err := strictyaml.Decode(name, data, &file)
+	if err != nil {
 		return nil, err
 	}
 	if err := r.compile(f, &file); err != nil {
@@ -125,42 +126,42 @@ func parseRoots(name string, data []byte) (*Roots, error) {
 	return r, nil
 }
 
-func (r *Roots) compile(f *yamlFile, file *RootsFile) error {
+func (r *Roots) compile(f *strictyaml.File, file *RootsFile) error {
 	if file.Version != 1 {
-		return f.errorAt("version", "write version: 1", "version of the roots file is %d, want 1", file.Version)
+		return f.Misuse("version", "write version: 1", "version of the roots file is %d, want 1", file.Version)
 	}
 	if len(file.Sigstore)+len(file.TrustStores) == 0 {
-		return f.errorAt("", "name a sigstore instance or a trust store", "the roots file trusts nobody")
+		return f.Misuse("", "name a sigstore instance or a trust store", "the roots file trusts nobody")
 	}
 	if len(file.Sigstore) > maxRootEntries || len(file.TrustStores) > maxRootEntries {
-		return f.errorAt("", "", "more than %d entries of one kind", maxRootEntries)
+		return f.Misuse("", "", "more than %d entries of one kind", maxRootEntries)
 	}
 	r.instances, r.stores = make(map[string]*instance), make(map[string]*trustStore)
 	for _, name := range slices.Sorted(maps.Keys(file.Sigstore)) {
 		path := "sigstore." + name
 		if !validName(name) {
-			return f.errorAt(path, "", "name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
+			return f.Misuse(path, "", "name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
 		}
 		i, err := parseInstance([]byte(file.Sigstore[name].TrustedRoot))
 		if err != nil {
-			return f.errorAt(path+".trusted-root", "want a trusted_root.json of a sigstore instance, as text", "sigstore instance %q: %s", name, err)
+			return f.Misuse(path+".trusted-root", "want a trusted_root.json of a sigstore instance, as text", "sigstore instance %q: %s", name, err)
 		}
 		r.instances[name] = i
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.TrustStores)) {
 		path := "trust-stores." + name
 		if !validName(name) {
-			return f.errorAt(path, "", "name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
+			return f.Misuse(path, "", "name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
 		}
 		s := file.TrustStores[name]
 		switch s.Kind {
 		case StoreCA, StoreSigningAuthority, StoreTSA, StoreX509:
 		default:
-			return f.errorAt(path+".kind", "", "trust store %q: kind is %q, want ca, signing-authority, tsa or x509", name, clipQuote(s.Kind))
+			return f.Misuse(path+".kind", "", "trust store %q: kind is %q, want ca, signing-authority, tsa or x509", name, clipQuote(s.Kind))
 		}
 		certs, err := parseCertificates([]byte(s.PEM))
 		if err != nil {
-			return f.errorAt(path+".pem", "want CERTIFICATE blocks", "trust store %q: %s", name, err)
+			return f.Misuse(path+".pem", "want CERTIFICATE blocks", "trust store %q: %s", name, err)
 		}
 		r.stores[name] = &trustStore{kind: s.Kind, certificates: certs}
 	}

@@ -6,9 +6,10 @@
 // hint. [Decode] returns the positions, so that later checks can point at the
 // key that they are about.
 //
-// Strings, booleans, whole numbers, [time.Duration], [encoding.TextUnmarshaler],
-// lists, maps and structs with `yaml` tags are what it knows; anything else in
-// the struct is a mistake of the programmer and panics.
+// Strings, booleans, whole numbers, [time.Time], [time.Duration],
+// [encoding.TextUnmarshaler], pointers, lists, maps and structs with `yaml` tags
+// are what it knows; anything else in the struct is a mistake of the programmer
+// and panics. It is a leaf: every layer that has a file to read may import it.
 package strictyaml
 
 import (
@@ -27,8 +28,8 @@ import (
 	"github.com/assayd/assay/verdict"
 )
 
-// maxDepth bounds the nesting of a file. Ours need four levels.
-const maxDepth = 8
+// maxDepth bounds the nesting of a file. Ours need eight levels.
+const maxDepth = 12
 
 // maxQuote bounds what a message quotes of the file, in bytes.
 const maxQuote = 64
@@ -38,6 +39,10 @@ type File struct {
 	name string
 	at   map[string]*yaml.Node
 }
+
+// Named returns a file without content, for what is checked like a file and is
+// none.
+func Named(name string) *File { return &File{name: name} }
 
 // Decode reads data, which is called name in messages, into the struct that v
 // points at.
@@ -101,6 +106,18 @@ func (f *File) value(n *yaml.Node, v reflect.Value, path string, depth int) erro
 		return f.misuse(n, "write the value out", "anchors and aliases are not accepted")
 	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null":
 		return f.misuse(n, "leave the key out, or give it a value", "%s has no value", label(path))
+	}
+	if v.Kind() == reflect.Pointer {
+		v.Set(reflect.New(v.Type().Elem()))
+		return f.value(n, v.Elem(), path, depth)
+	}
+	if v.Type() == reflect.TypeFor[time.Time]() {
+		t, err := time.Parse(time.RFC3339, n.Value)
+		if n.Kind != yaml.ScalarNode || err != nil {
+			return f.misuse(n, "", "%s is %s, want a time such as 2026-01-31T00:00:00Z", label(path), quote(n.Value))
+		}
+		v.Set(reflect.ValueOf(t.UTC()))
+		return nil
 	}
 	if t, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		if n.Kind != yaml.ScalarNode {
@@ -198,7 +215,7 @@ func (f *File) structure(n *yaml.Node, v reflect.Value, path string, depth int) 
 		i, ok := fields[key.Value]
 		if !ok {
 			hint := "known keys: " + strings.Join(names, ", ")
-			if near := nearest(key.Value, names); near != "" {
+			if near := Nearest(key.Value, names); near != "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return f.misuse(key, hint, "unknown key %s in %s", quote(key.Value), label(path))
@@ -223,7 +240,7 @@ func (f *File) pairs(n *yaml.Node, path string, do func(key, val *yaml.Node) err
 			return f.misuse(key, "", "a key of %s is not a plain string", label(path))
 		}
 		if seen[key.Value] {
-			return f.misuse(key, "remove one", "key %s is in %s twice", quote(key.Value), label(path))
+			return f.misuse(key, "remove one", "duplicate key %s in %s", quote(key.Value), label(path))
 		}
 		seen[key.Value] = true
 		if err := do(key, n.Content[i+1]); err != nil {
@@ -254,11 +271,14 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// nearest returns the name that is at most two edits away from word, or "".
-func nearest(word string, names []string) string {
+// Has says whether path was in the file.
+func (f *File) Has(path string) bool { return f.at[path] != nil }
+
+// Nearest returns the name that is at most two edits away from word, or "".
+func Nearest(word string, names []string) string {
 	best, near := 3, ""
 	for _, name := range names {
-		if len(word) > 2*len(name)+2 {
+		if len(word) > 2*len(name)+2 || len(name) > maxQuote {
 			continue
 		}
 		if d := distance(word, name); d < best {

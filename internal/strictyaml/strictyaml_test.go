@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/assayd/assay/daemon/internal/strictyaml"
+	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/verdict"
 )
 
