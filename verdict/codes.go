@@ -64,6 +64,7 @@ const (
 	PolicyError            Code = "policy.error"
 	PolicyOff              Code = "policy.off"
 	PolicyException        Code = "policy.exception"
+	PolicyTest             Code = "policy.test"
 	TicketMalformed        Code = "ticket.malformed"
 	TicketAlgorithm        Code = "ticket.algorithm"
 	TicketSignature        Code = "ticket.signature"
@@ -239,6 +240,7 @@ var codes = []CodeInfo{
 	{PolicyError, KindFailure, "the policy could not be evaluated", "check the policy (assay policy check)"},
 	{PolicyOff, KindNote, "the rule is off: unchecked", "set the rule's mode to audit or enforce"},
 	{PolicyException, KindNote, "let through by an exception, of the policy or signed by owners", "remove the need for the exception before it ends"},
+	{PolicyTest, KindRefusal, "a case of assay policy test has another result than expected", "mend the policy, or the case"},
 	{TicketMalformed, KindRefusal, "the ticket is not well-formed", "ask the daemon for a new one; if it repeats, daemon and node differ in version"},
 	{TicketAlgorithm, KindRefusal, "type, algorithm or header of the token is not that of a ticket", "only ES256 tickets of an attested daemon count"},
 	{TicketSignature, KindRefusal, "the ticket's signature does not verify", "treat whoever delivered it as hostile"},

@@ -39,6 +39,12 @@ type shard struct {
 // makeShard writes a shard into a log folder and stops.
 func makeShard(t *testing.T, dir string) shard {
 	t.Helper()
+	return makeShardOf(t, dir, "registry.example/app", aDigest)
+}
+
+// makeShardOf does, with a verdict about that image.
+func makeShardOf(t *testing.T, dir, repository string, digest verdict.Digest) shard {
+	t.Helper()
 	s := shard{boot: randomHex(t, 16)}
 	log, err := audit.OpenShard(t.Context(), audit.Config{Dir: dir, Boot: s.boot, OriginPrefix: "test.example/log", Logger: slog.New(slog.DiscardHandler), CheckpointInterval: 100 * time.Millisecond})
 	if err != nil {
@@ -69,9 +75,9 @@ func makeShard(t *testing.T, dir string) shard {
 		t.Fatal(err)
 	}
 	core, err := verdict.SignCore(verdict.Core{
-		Subject: []verdict.CoreSubject{{Name: "registry.example/app", Digest: verdict.DigestMap(aDigest)}},
+		Subject: []verdict.CoreSubject{{Name: repository, Digest: verdict.DigestMap(digest)}},
 		Predicate: verdict.CorePredicate{InputAttestations: []verdict.CoreResource{}, Policy: verdict.CoreResource{URI: "policy.yaml", Digest: verdict.DigestMap(st.Policy)},
-			ResourceURI: "registry.example/app", TimeVerified: now.UTC().Truncate(time.Second).Format(time.RFC3339), VerificationResult: verdict.Passed,
+			ResourceURI: repository, TimeVerified: now.UTC().Truncate(time.Second).Format(time.RFC3339), VerificationResult: verdict.Passed,
 			VerifiedLevels: []string{verdict.Unevaluated}, Verifier: verdict.CoreVerifier{ID: st.Issuer, Version: map[string]string{"assay": "test"}},
 			Extension: verdict.CoreExtension{Cluster: "test", Deny: verdict.DenyDigest(nil), Head: 1, Roots: st.Roots, Salt: randomHex(t, 16), Namespaces: map[string]verdict.Outcome{"*": verdict.OutcomePass}}},
 	}, coreKey)

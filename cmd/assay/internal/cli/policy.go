@@ -36,7 +36,7 @@ func (a *app) policyCommand() *cobra.Command {
 			}
 			return done(map[string]any{"digest": p.Digest(), "policy": p, "warnings": p.Warnings()}, "%s", b.String()), nil
 		})
-	return a.group("policy", "Work with policies", check, a.policyFormatCommand(), a.policySchemaCommand(), a.policyConvertCommand())
+	return a.group("policy", "Work with policies", check, a.policyFormatCommand(), a.policySchemaCommand(), a.policyConvertCommand(), a.policyTestCommand(), a.policyDiffCommand())
 }
 
 // policyFormatCommand prints a policy in one layout, or writes it back.
