@@ -77,7 +77,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are folders that only tests and ci may import.
-var testOnly = []string{"attest/attesttest", "spiffe/spiffetest", "verifier/sigstoretest", "ci"}
+var testOnly = []string{"attest/attesttest", "spiffe/spiffetest", "verifier/revocationtest", "verifier/sigstoretest", "ci"}
 
 // forbidden says what may not be linked into what, and why. The key is a
 // folder or "" for all; names are import paths, with what is below them.

@@ -51,6 +51,8 @@ const (
 	StatementType          Code = "statement.type"
 	StatementPredicate     Code = "statement.predicate"
 	TrustMissing           Code = "trust.missing"
+	TrustStale             Code = "trust.stale"
+	TrustRollback          Code = "trust.rollback"
 	RegistryUnreachable    Code = "registry.unreachable"
 	RegistryTimeout        Code = "registry.timeout"
 	RegistryTLS            Code = "registry.tls"
@@ -227,6 +229,8 @@ var codes = []CodeInfo{
 	{StatementType, KindRefusal, "type of the signed statement is not acceptable", "sign with a tool that writes the in-toto or simple-signing type"},
 	{StatementPredicate, KindRefusal, "the content of an attestation does not meet what the policy demands", "see the demand and the attestation; assay explain shows both"},
 	{TrustMissing, KindFailure, "no trust material for what has to be checked", "name a trusted root"},
+	{TrustStale, KindFailure, "trust metadata expired, or is older than the policy's max-age", "let the repository be reached, or renew what it serves; nothing is wrong with the signature"},
+	{TrustRollback, KindFailure, "a repository answers with older trust metadata than was seen before", "what was seen stays in use; look for a stale mirror, and else treat the repository as hostile"},
 	{RegistryUnreachable, KindFailure, "the registry did not answer", "nothing was decided and nothing was cached; try again, or name a mirror"},
 	{RegistryTimeout, KindFailure, "the registry did not answer in time", "nothing was decided and nothing was cached; try again, or name a mirror"},
 	{RegistryTLS, KindFailure, "the registry's TLS certificate is not acceptable", "check the registry's certificate and the system's CAs"},
