@@ -26,6 +26,7 @@ func TestExamples(t *testing.T) {
 		"trust.yaml":             func(n string, d []byte) error { _, err := trust.Parse(n, d); return err },
 		"gate.json":              func(n string, d []byte) error { _, err := gate.ParseConfig(n, d); return err },
 		"policy.yaml":            func(n string, d []byte) error { _, err := verifier.ParsePolicy(n, d); return err },
+		"roots.yaml":             func(_ string, d []byte) error { _, err := verifier.ParseRoots(d); return err },
 		"references.json":        func(_ string, d []byte) error { _, err := verdict.ParseReferences(d); return err },
 		"deny.json":              func(_ string, d []byte) error { _, err := verdict.ParseDenyList(d); return err },
 	}
