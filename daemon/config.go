@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/enclave"
+	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier"
@@ -130,9 +130,8 @@ type Sources struct {
 	RedirectHosts []string `yaml:"redirect-hosts"`
 	// Timeout bounds one request. Default 15s.
 	Timeout time.Duration `yaml:"timeout"`
-	// RevocationHosts are hosts of OCSP responders and CRLs, as certificates name
-	// them, that may be asked although their addresses are not public. Absent:
-	// only public addresses.
+	// RevocationHosts, as host:port, are OCSP responders and CRLs that may be
+	// asked although their addresses are not public. Absent: only public ones.
 	RevocationHosts []string `yaml:"revocation-hosts"`
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -66,21 +65,19 @@ type Daemon struct {
 	config Config
 	log    *slog.Logger
 
-	source  *spiffe.Source
-	tee     enclave.Attester
-	shard   *audit.Shard
-	archive *audit.Archive
-	images  *verifier.Registry
-	// revocations keeps what publishers said of their certificates.
-	revocations *os.Root
-	store       *headStore
-	issuer      *issuer
-	collector   *collector
-	decider     *decider
-	callers     *callers
-	listener    net.Listener
-	server      *grpc.Server
-	health      *health.Server
+	source    *spiffe.Source
+	tee       enclave.Attester
+	shard     *audit.Shard
+	archive   *audit.Archive
+	images    *verifier.Registry
+	store     *headStore
+	issuer    *issuer
+	collector *collector
+	decider   *decider
+	callers   *callers
+	listener  net.Listener
+	server    *grpc.Server
+	health    *health.Server
 
 	// epoch is what requests are answered by. It is stored by whoever holds
 	// updates, and read by everyone.
@@ -233,10 +230,6 @@ func (d *Daemon) firstEpoch() (*epoch, error) {
 	}
 	d.images = images
 	d.onClose(func() error { images.Close(); return nil })
-	if d.revocations, err = os.OpenRoot(filepath.Join(d.config.StateDir, revocationsName)); err != nil {
-		return nil, err
-	}
-	d.onClose(d.revocations.Close)
 	e, err := d.makeEpoch(nil, d.newest, nil, time.Now())
 	if err != nil {
 		return nil, err
@@ -271,8 +264,7 @@ func (d *Daemon) makeEpoch(before *epoch, head verdict.CheckedHead, s *statement
 		e.verifier, err = verifier.New(verifier.Config{
 			Policy: policy, Roots: roots, Source: d.images, Deny: deny, CacheSize: d.config.Limits.Verdicts,
 			AllowUnvalidated: d.config.AllowUnvalidated,
-			Revocation: verifier.Revocation{Online: true, Hosts: d.config.Sources.RevocationHosts, Folder: d.revocations,
-				Warn: func(err error) { d.log.Warn("cache of revocations", "error", err) }},
+			Revocation:       verifier.Revocation{Online: true, Hosts: d.config.Sources.RevocationHosts, Folder: filepath.Join(d.config.StateDir, revocationsName), Log: d.log},
 		})
 		return e, err
 	}

@@ -20,7 +20,7 @@ const lockName = "lock"
 // lock for the life of the returned file. It comes before anything is measured
 // or written: a second daemon must not extend the register of the first.
 func lockState(dir string) (*os.File, error) {
-	for _, d := range []string{dir, filepath.Join(dir, registersName), filepath.Join(dir, revocationsName)} {
+	for _, d := range []string{dir, filepath.Join(dir, registersName)} {
 		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, verdict.Misused("make the folder above it, owned by the user that runs assayd", "making state folder: %w", err)
 		}

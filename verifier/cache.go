@@ -11,7 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/assayd/assay/verdict"
-	"github.com/assayd/assay/verifier/internal/publisher"
+	"github.com/assayd/assay/verifier/internal/revocation"
 )
 
 // Sizes and lifetimes of the cache. It is in memory only.
@@ -48,7 +48,7 @@ type shared struct {
 	verdicts *lru.TwoQueueCache[string, verdictEntry]
 
 	// publishers are asked about revoked certificates; hangUp ends that.
-	publishers *publisher.Checker
+	publishers *revocation.Checker
 	hangUp     func()
 
 	ctx    context.Context
@@ -103,8 +103,11 @@ func newShared(size int, publishers Revocation) (*shared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making cache: %w", err)
 	}
+	checker, hangUp, err := publishers.checker()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	checker, hangUp := publishers.checker()
 	return &shared{publishers: checker, hangUp: hangUp, facts: facts, verdicts: verdicts, images: images, ctx: ctx, cancel: cancel, flights: make(map[string]*flight)}, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/dialguard"
 )
 
 // Defaults and limits of the registry client.
@@ -162,7 +162,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	}
 	r := &Registry{cfg: cfg, hosts: newHostTable(), contents: kept, tokens: make(map[string]string), asking: make(map[string]chan struct{})}
 	r.named = r.client(notLinkLocal)
-	r.guarded = r.client(publicAddress)
+	r.guarded = r.client(dialguard.Public)
 	return r, nil
 }
 
@@ -196,59 +196,18 @@ func (r *Registry) client(control func(network, address string, c syscall.RawCon
 	}
 }
 
-// errAddress is how the dialer refuses.
-var errAddress = errors.New("the address is not a public one")
-
-// publicAddress refuses addresses inside the network that we stand in: a
-// registry must not make us ask them (169.254.169.254 hands out credentials on
-// most clouds). It runs after name resolution, for each address.
-func publicAddress(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return errAddress
-	}
-	a := ap.Addr().Unmap()
-	if !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
-		return errAddress
-	}
-	for _, p := range specialPrefixes {
-		if p.Contains(a) {
-			return errAddress
-		}
-	}
-	return nil
-}
-
 // notLinkLocal refuses addresses that no registry has and that cloud hosts answer
 // their guests on, also where the image's own name leads there: of a daemon, any
 // node can ask about any name.
 func notLinkLocal(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return errAddress
+		return dialguard.ErrAddress
 	}
 	if a := ap.Addr().Unmap(); a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
-		return errAddress
+		return dialguard.ErrAddress
 	}
 	return nil
-}
-
-// specialPrefixes are not private by RFC 1918 and not public either: carrier
-// NAT (RFC 6598), "this network", benchmarks, site-local addresses of old, and
-// ranges that embed IPv4 (IPv4-compatible, Teredo, NAT64, 6to4 and its relays).
-var specialPrefixes = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.88.99.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("::/96"),
-	netip.MustParsePrefix("2001::/32"),
-	netip.MustParsePrefix("fec0::/10"),
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("2002::/16"),
 }
 
 // manifestTypes is what is asked for (facts: schema 1 is not among them).

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/dialguard"
 )
 
 // A question is one GET, with all that is asked again when it fails.
@@ -269,7 +270,7 @@ func checkForeign(u *url.URL) error {
 	if err != nil {
 		return nil //nolint:nilerr // a name
 	}
-	if err := publicAddress("", netip.AddrPortFrom(a, 1).String(), nil); err != nil {
+	if err := dialguard.Public("", netip.AddrPortFrom(a, 1).String(), nil); err != nil {
 		return verdict.Refuse(verdict.RegistryNotAllowed, "asking %s, which an answer named: %w", clipQuote(u.Host), err)
 	}
 	return nil
@@ -342,8 +343,8 @@ func transportError(ctx context.Context, e endpoint, u *url.URL, err error) erro
 		netError net.Error
 	)
 	switch {
-	case errors.Is(err, errAddress):
-		return verdict.Refuse(verdict.RegistryNotAllowed, "reading %s: asked to go to %s: %w", where, clipQuote(u.Host), errAddress)
+	case errors.Is(err, dialguard.ErrAddress):
+		return verdict.Refuse(verdict.RegistryNotAllowed, "reading %s: asked to go to %s: %w", where, clipQuote(u.Host), dialguard.ErrAddress)
 	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify), errors.As(err, &record), errors.As(err, &alert):
 		return verdict.Fail(verdict.RegistryTLS, "reading %s: connecting to %s: %w", where, u.Host, cause(err))
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):

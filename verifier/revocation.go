@@ -5,12 +5,11 @@ package verifier
 import (
 	"context"
 	"crypto/x509"
-	"net/url"
-	"os"
+	"log/slog"
 	"slices"
 	"time"
 
-	"github.com/assayd/assay/verifier/internal/publisher"
+	"github.com/assayd/assay/verifier/internal/revocation"
 )
 
 // Revocation says how the publishers of certificates are asked whether they
@@ -21,63 +20,61 @@ type Revocation struct {
 	// Online asks OCSP responders and fetches CRLs, where they have public
 	// addresses.
 	Online bool
-	// Hosts are those that may be asked although their addresses are not public:
-	// host or host:port, as certificates name them.
+	// Hosts, as host:port, are those that may be asked although their addresses
+	// are not public.
 	Hosts []string
-	// Folder keeps what was found, so that it survives a restart; nil keeps it in
-	// memory. The verifier does not close it.
-	Folder *os.Root
-	// Warn hears of a folder that cannot be read or written, which changes no
-	// verdict. It may be called concurrently, and may be nil.
-	Warn func(error)
+	// Folder keeps what was found, so that it survives a restart; "" keeps it in
+	// memory. It need not exist, and belongs to one process at a time.
+	Folder string
+	// Log hears of a folder that cannot be used, which changes no verdict; nil is
+	// nobody.
+	Log *slog.Logger
 }
 
 // checker makes what asks, and what ends it.
-func (r Revocation) checker() (*publisher.Checker, func()) {
-	cache := publisher.NewCache()
-	if r.Folder != nil {
-		warn := r.Warn
-		if warn == nil {
-			warn = func(error) {}
+func (r Revocation) checker() (*revocation.Checker, func(), error) {
+	cache := revocation.NewCache(revocation.CacheConfig{Folder: r.Folder, Log: r.Log})
+	cfg := revocation.Config{Cache: cache}
+	if r.Online {
+		cfg.Fetch = revocation.GuardedFetch(slices.Clone(r.Hosts))
+	}
+	c, err := revocation.New(cfg)
+	end := func() {
+		if c != nil {
+			c.Close()
 		}
-		cache = publisher.OpenCache(r.Folder, warn)
+		if err := cache.Close(); err != nil && r.Log != nil {
+			r.Log.Warn("closing the cache of revocations", "error", err)
+		}
 	}
-	if !r.Online {
-		return publisher.New(nil, cache), func() {}
+	if err != nil {
+		end()
+		return nil, nil, err
 	}
-	f := &publisherFetcher{hosts: slices.Clone(r.Hosts), public: publisher.NewHTTP(publicAddress), named: publisher.NewHTTP(notLinkLocal)}
-	return publisher.New(f, cache), func() { f.public.Close(); f.named.Close() }
-}
-
-// A publisherFetcher asks hosts that the operator named at any address, and all
-// others at public ones.
-type publisherFetcher struct {
-	hosts         []string
-	public, named *publisher.HTTP
-}
-
-func (f *publisherFetcher) Fetch(ctx context.Context, where string, body []byte, limit int64) ([]byte, error) {
-	if u, err := url.Parse(where); err == nil && (slices.Contains(f.hosts, u.Host) || slices.Contains(f.hosts, u.Hostname())) {
-		return f.named.Fetch(ctx, where, body, limit)
-	}
-	return f.public.Fetch(ctx, where, body, limit)
+	return c, end, nil
 }
 
 // revoked asks about the certificates of a fact that a publisher can revoke. It
-// returns until when the answer holds. Sets of logs and short-lived certificates
-// have no publisher who revokes.
+// returns until when the answer holds, and what was let through without one.
 func (v *Verifier) revoked(ctx context.Context, f *fact, a *authority, at time.Time) (time.Time, []string, error) {
 	if f.chain == nil || a.Revocation == RevocationOff {
 		return time.Time{}, nil, nil
 	}
-	mode := publisher.Hard
+	mode := revocation.Hard
 	if a.Revocation == RevocationSoft {
-		mode = publisher.Soft
+		mode = revocation.Soft
+	}
+	var signed revocation.SigningTime
+	if n := len(f.times); n > 0 {
+		signed = revocation.SigningTime{Proven: true, Upper: f.times[n-1]}
 	}
 	var until time.Time
 	var warnings []string
-	for _, chain := range append([][]*x509.Certificate{f.chain}, f.stampers...) {
-		res, err := v.shared.publishers.Check(ctx, chain, at, mode)
+	for i, chain := range append([][]*x509.Certificate{f.chain}, f.stampers...) {
+		if i > 0 { // nothing dates the timestamp authority itself
+			signed = revocation.SigningTime{}
+		}
+		res, err := v.shared.publishers.Check(ctx, chain, at, signed, mode, revocation.Stapled{})
 		if err != nil {
 			return time.Time{}, nil, err
 		}
