@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !boringcrypto
+
+package tuf
+
+// Ed25519 tells whether keys of that kind count in this build.
+const Ed25519 = true

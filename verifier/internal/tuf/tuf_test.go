@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tuf_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/tuf"
+	"github.com/assayd/assay/verifier/tuftest"
+)
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+const day = 24 * time.Hour
+
+func shared(t testing.TB, elem ...string) string {
+	t.Helper()
+	p := filepath.Join(append([]string{"../../../../shared/testdata/roots"}, elem...)...)
+	if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
+		t.Skip("shared testdata is absent")
+	}
+	return p
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func wantCode(t testing.TB, err error, want verdict.Code) {
+	t.Helper()
+	if got := verdict.CodeOf(err); got != want {
+		t.Fatalf("got %q (%v), want %q", got, err, want)
+	}
+}
+
+// files serves recorded files under the names of a repository.
+type files map[string]string
+
+func (f files) Fetch(_ context.Context, path string, limit int64) ([]byte, error) {
+	name, ok := f[path]
+	if !ok {
+		return nil, tuf.ErrNotFound
+	}
+	data, err := os.ReadFile(name)
+	if int64(len(data)) > limit {
+		return nil, errors.New("longer than the limit")
+	}
+	return data, err
+}
+
+func TestPrivateSigstore(t *testing.T) {
+	if !tuf.Ed25519 {
+		t.Skip("its keys are outside this build's module")
+	}
+	dir := shared(t, "private-sigstore", "tuf")
+	want := read(t, shared(t, "private-sigstore", "trusted_root.json"))
+	const hash = "9d1e7ee58f7a504b2860c7669711fc4c08f6ecffd18a9af05fe3affc84d043e8249e02546bea81c9f26f403154b42740081058f5f4e718b00c2d44d2948cc18d"
+	served := files{"targets/" + hash + ".trusted_root.json": shared(t, "private-sigstore", "trusted_root.json")}
+	for _, name := range []string{"1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"} {
+		served[name] = filepath.Join(dir, name)
+	}
+	cfg := tuf.Config{Root: read(t, filepath.Join(dir, "1.root.json")), Targets: []string{"trusted_root.json"}}
+	store := tuf.NewMemory()
+	s, err := tuf.Refresh(t.Context(), cfg, store, served, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Target("trusted_root.json")
+	if err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("got %d bytes, %v, want the trusted root", len(got), err)
+	}
+	again, err := tuf.Load(cfg, store, now.Add(day))
+	if err != nil || again.Digest() != s.Digest() {
+		t.Fatalf("got %v, %v, want the epoch of the refresh", again, err)
+	}
+	if want := time.Date(2036, 5, 6, 15, 34, 9, 0, time.UTC); !s.Expires().Equal(want) {
+		t.Errorf("got expiry %s, want %s", s.Expires(), want)
+	}
+}
+
+// TestRealChains follows the roots of sigstore's instances. What comes after the
+// roots is not recorded: the code says how far it came.
+func TestRealChains(t *testing.T) {
+	for _, tt := range []struct {
+		name, dir, first string
+		at               time.Time
+		code             verdict.Code
+		last             string
+	}{
+		{"public good", "public-good/tuf", "5.root.json", time.Date(2026, 8, 25, 0, 0, 0, 0, time.UTC), verdict.TrustMissing, "snapshot"},
+		{"public good, expired", "public-good/tuf", "5.root.json", now, verdict.TrustStale, "root"},
+		{"staging", "staging/tuf", "1.root.json", time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), verdict.TrustStale, "timestamp"},
+		{"GitHub", "github/tuf", "3.root.json", time.Date(2025, 4, 1, 0, 0, 0, 0, time.UTC), verdict.TrustMissing, "timestamp.json"},
+		{"GitHub, expired", "github/tuf", "3.root.json", now, verdict.TrustStale, "root"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, err := tuf.OpenDir(shared(t, tt.dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dir.Close() //nolint:errcheck // only read
+			cfg := tuf.Config{Root: read(t, shared(t, tt.dir, tt.first))}
+			_, err = tuf.Refresh(t.Context(), cfg, tuf.NewMemory(), dir, tt.at)
+			t.Log(err)
+			wantCode(t, err, tt.code)
+			if !bytes.Contains([]byte(err.Error()), []byte(tt.last)) {
+				t.Errorf("got %v, want it about %s", err, tt.last)
+			}
+		})
+	}
+}
+
+type world struct {
+	*tuftest.Repository
+	cfg   tuf.Config
+	store *tuf.Memory
+}
+
+// newWorld is a repository with an image in targets, published.
+func newWorld(t testing.TB) *world {
+	r := tuftest.New(t, now.Add(30*day))
+	r.Targets["targets"]["app:1"] = tuftest.Target("image")
+	w := &world{Repository: r, store: tuf.NewMemory()}
+	w.cfg.Root = r.PublishRoot()
+	r.Publish()
+	return w
+}
+
+func (w *world) refresh(t testing.TB, at time.Time) (*tuf.Snapshot, error) {
+	t.Helper()
+	return tuf.Refresh(t.Context(), w.cfg, w.store, w, at)
+}
+
+func (w *world) mustRefresh(t testing.TB) *tuf.Snapshot {
+	t.Helper()
+	s, err := w.refresh(t, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (w *world) state() []byte { data, _ := w.store.Get("tuf-state"); return data }
+
+func TestLookup(t *testing.T) {
+	s := newWorld(t).mustRefresh(t)
+	m := s.Lookup(tuftest.Hex("image"), 5)
+	if len(m) != 1 || m[0].Path != "app:1" || m[0].Role != "targets" {
+		t.Fatalf("got %v, want app:1 of targets", m)
+	}
+	if m := s.Lookup(tuftest.Hex("image"), 6); len(m) != 0 {
+		t.Errorf("got %v for another size, want none", m)
+	}
+	if m := s.Lookup(tuftest.Hex("other"), -1); len(m) != 0 {
+		t.Errorf("got %v for another digest, want none", m)
+	}
+}
+
+func TestR36(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(w *world)
+	}{
+		{"timestamp", func(w *world) { w.Version["timestamp"] = 11 }},
+		{"snapshot", func(w *world) { w.Version["timestamp"], w.Version["snapshot"] = 13, 7 }},
+		{"targets", func(w *world) { w.Version["timestamp"], w.Version["snapshot"], w.Version["targets"] = 13, 9, 2 }},
+		{"delegation gone", func(w *world) {
+			w.Version["timestamp"], w.Version["snapshot"], w.Version["targets"] = 13, 9, 4
+			delete(w.Delegations, "targets")
+			delete(w.Targets, "dev")
+		}},
+		{"root", func(w *world) { w.Served["6.root.json"] = w.Served["4.root.json"] }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			for v := range 4 {
+				w.Version["root"] = v + 2
+				w.PublishRoot()
+			}
+			w.Delegate("targets", tuftest.Delegation{Name: "dev", Paths: []string{"dev:*"}}, map[string]any{})
+			w.Version["timestamp"], w.Version["snapshot"], w.Version["targets"] = 12, 8, 3
+			w.Publish()
+			first := w.mustRefresh(t)
+			before := w.state()
+			tt.change(w)
+			w.Publish()
+			_, err := w.refresh(t, now)
+			wantCode(t, err, verdict.TrustRollback)
+			if !bytes.Equal(before, w.state()) {
+				t.Error("the stored state changed")
+			}
+			// Across a restart: from what is stored alone.
+			kept, err := tuf.Load(w.cfg, w.store, now)
+			if err != nil || kept.Digest() != first.Digest() || kept.Versions()["root"] != 5 {
+				t.Errorf("got %v, %v, want the old state in use", kept, err)
+			}
+		})
+	}
+}
+
+func TestR19(t *testing.T) {
+	for _, threshold := range []int{0, -1, 2} {
+		edit := func(signed map[string]any) {
+			signed["roles"].(map[string]any)["timestamp"].(map[string]any)["threshold"] = threshold
+		}
+		w := newWorld(t)
+		w.mustRefresh(t)
+		w.Version["root"], w.Edit["root"] = 2, edit
+		w.PublishRoot()
+		_, err := w.refresh(t, now)
+		wantCode(t, err, verdict.InputMalformed)
+		w.cfg.Root = w.Served["2.root.json"]
+		_, err = w.refresh(t, now)
+		wantCode(t, err, verdict.InputMalformed)
+
+		w = newWorld(t)
+		w.mustRefresh(t)
+		w.Delegate("targets", tuftest.Delegation{Name: "dev", Paths: []string{"*"}}, map[string]any{})
+		w.Edit["targets"] = func(signed map[string]any) {
+			signed["delegations"].(map[string]any)["roles"].([]any)[0].(map[string]any)["threshold"] = threshold
+		}
+		w.Version["timestamp"], w.Version["snapshot"], w.Version["targets"] = 2, 2, 2
+		w.Publish()
+		_, err = w.refresh(t, now)
+		wantCode(t, err, verdict.InputMalformed)
+	}
+}
+
+func TestR22(t *testing.T) {
+	w := newWorld(t)
+	w.Threshold["timestamp"] = 2
+	other := tuftest.NewKey(t)
+	w.Keys["timestamp"] = append(w.Keys["timestamp"], other)
+	w.cfg.Root = w.PublishRoot()
+	w.Publish()
+	w.mustRefresh(t)
+
+	again := newWorld(t)
+	again.Threshold["timestamp"] = 2
+	again.Edit["root"] = func(signed map[string]any) {
+		role := signed["roles"].(map[string]any)["timestamp"].(map[string]any)
+		id := role["keyids"].([]string)[0]
+		role["keyids"] = []string{id, "again-" + id}
+		signed["keys"].(map[string]any)["again-"+id] = again.Key(again.Keys["timestamp"][0])
+	}
+	again.Edit["timestamp"] = nil
+	again.cfg.Root = again.PublishRoot()
+	again.SignTwice = true
+	again.Publish()
+	_, err := again.refresh(t, now)
+	wantCode(t, err, verdict.SigCount)
+	if !bytes.Contains(again.Served["timestamp.json"], []byte("again-")) {
+		t.Fatal("got one signature, want the key's two")
+	}
+}
+
+func TestR37(t *testing.T) {
+	for _, name := range []string{"../../x", "a/../../b", "/etc/x", "a\x00b", `a\b`, "a//b", "."} {
+		w := newWorld(t)
+		w.Targets["targets"][name] = tuftest.Target("x")
+		w.Publish()
+		_, err := w.refresh(t, now)
+		wantCode(t, err, verdict.InputMalformed)
+		if w.state() != nil {
+			t.Error("something was stored")
+		}
+
+		w = newWorld(t)
+		w.Delegate("targets", tuftest.Delegation{Name: name, Paths: []string{"*"}}, nil)
+		delete(w.Targets, name)
+		w.Publish()
+		_, err = w.refresh(t, now)
+		wantCode(t, err, verdict.InputMalformed)
+	}
+}
+
+func TestR38(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		terminating bool
+		pattern     string
+		role        string
+	}{
+		{"terminating", true, "app:*", ""},
+		{"not terminating", false, "app:*", "dev"},
+		{"of other paths", true, "web:*", "dev"},
+		{"star and slash", true, "*/app:*", "dev"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.Targets["targets"] = map[string]any{}
+			w.Delegate("targets", tuftest.Delegation{Name: "releases", Paths: []string{tt.pattern}, Terminating: tt.terminating}, map[string]any{})
+			w.Delegate("targets", tuftest.Delegation{Name: "dev", Paths: []string{"app:*"}}, map[string]any{"app:1": tuftest.Target("image")})
+			w.Publish()
+			m := w.mustRefresh(t).Lookup(tuftest.Hex("image"), -1)
+			if got := role(m); got != tt.role {
+				t.Errorf("got role %q, want %q", got, tt.role)
+			}
+		})
+	}
+	// What the role before says about the path is what counts.
+	w := newWorld(t)
+	w.Targets["targets"] = map[string]any{}
+	w.Delegate("targets", tuftest.Delegation{Name: "releases", Paths: []string{"app:*"}}, map[string]any{"app:1": tuftest.Target("another")})
+	w.Delegate("targets", tuftest.Delegation{Name: "dev", Paths: []string{"app:*"}}, map[string]any{"app:1": tuftest.Target("image")})
+	w.Publish()
+	if m := w.mustRefresh(t).Lookup(tuftest.Hex("image"), -1); len(m) != 0 {
+		t.Errorf("got %v, want none: releases has another image there", m)
+	}
+}
+
+func role(m []tuf.Match) string {
+	if len(m) == 0 {
+		return ""
+	}
+	return m[0].Role
+}
+
+func TestPathHashPrefixes(t *testing.T) {
+	name := "app:1"
+	right := tuftest.Hex(name)[:3]
+	wrong := map[bool]string{true: "1", false: "0"}[right[0] == '0']
+	for prefix, want := range map[string]string{right: "bin", wrong: ""} {
+		w := newWorld(t)
+		w.Targets["targets"] = map[string]any{}
+		w.Delegate("targets", tuftest.Delegation{Name: "bin", PathHashPrefixes: []string{prefix}}, map[string]any{name: tuftest.Target("image")})
+		w.Publish()
+		if got := role(w.mustRefresh(t).Lookup(tuftest.Hex("image"), -1)); got != want {
+			t.Errorf("prefix %s: got role %q, want %q", prefix, got, want)
+		}
+	}
+}
+
+func TestR39(t *testing.T) {
+	null := func(member string) func(map[string]any) {
+		return func(signed map[string]any) { signed[member] = nil }
+	}
+	for name, tt := range map[string]struct {
+		role string
+		edit func(map[string]any)
+	}{
+		"timestamp without snapshot": {"timestamp", func(s map[string]any) { s["meta"] = map[string]any{} }},
+		"timestamp, null":            {"timestamp", func(s map[string]any) { s["meta"] = map[string]any{"snapshot.json": nil} }},
+		"snapshot, null":             {"snapshot", null("meta")},
+		"snapshot, null entry":       {"snapshot", func(s map[string]any) { s["meta"].(map[string]any)["x.json"] = nil }},
+		"targets, null":              {"targets", null("targets")},
+		"targets, null entry":        {"targets", func(s map[string]any) { s["targets"] = map[string]any{"x": nil} }},
+		"null key":                   {"root", func(s map[string]any) { s["keys"].(map[string]any)["x"] = nil }},
+		"null role":                  {"root", func(s map[string]any) { s["roles"].(map[string]any)["x"] = nil }},
+		"wrong type":                 {"timestamp", func(s map[string]any) { s["_type"] = "snapshot" }},
+		"version 0":                  {"timestamp", func(s map[string]any) { s["version"] = 0 }},
+		"no expiry":                  {"timestamp", func(s map[string]any) { delete(s, "expires") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.mustRefresh(t)
+			before := w.state()
+			for _, role := range []string{"timestamp", "snapshot", "targets", "root"} {
+				w.Version[role] = 2
+			}
+			w.Edit[tt.role] = tt.edit
+			if tt.role == "root" {
+				w.PublishRoot()
+			}
+			w.Publish()
+			_, err := w.refresh(t, now)
+			wantCode(t, err, verdict.InputMalformed)
+			if !bytes.Equal(before, w.state()) {
+				t.Error("the stored state changed")
+			}
+		})
+	}
+}
+
+func TestR40(t *testing.T) {
+	for _, role := range []string{"root", "timestamp", "snapshot", "targets"} {
+		t.Run(role, func(t *testing.T) {
+			w := newWorld(t)
+			w.Expires[role] = now.Add(day)
+			w.cfg.Root = w.PublishRoot()
+			w.Publish()
+			s := w.mustRefresh(t)
+			if !s.Expires().Equal(now.Add(day)) {
+				t.Fatalf("got expiry %s, want that of %s", s.Expires(), role)
+			}
+			if err := s.Check(now.Add(day)); err != nil {
+				t.Error(err)
+			}
+			later := now.Add(day + time.Second)
+			wantCode(t, s.Check(later), verdict.TrustStale)
+			_, err := w.refresh(t, later)
+			wantCode(t, err, verdict.TrustStale)
+			if verdict.Refused(err) {
+				t.Error("got a refusal, want a failure")
+			}
+			_, err = tuf.Load(w.cfg, w.store, later)
+			wantCode(t, err, verdict.TrustStale)
+
+			delete(w.Expires, role)
+			for _, role := range []string{"root", "timestamp", "snapshot", "targets"} {
+				w.Version[role] = 2
+			}
+			w.PublishRoot()
+			w.Publish()
+			if _, err := w.refresh(t, later); err != nil {
+				t.Errorf("got %v, want the new metadata accepted", err)
+			}
+		})
+	}
+}
+
+func TestMaxAge(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.MaxAge = time.Hour
+	w.mustRefresh(t)
+	if _, err := tuf.Load(w.cfg, w.store, now.Add(time.Hour)); err != nil {
+		t.Error(err)
+	}
+	_, err := tuf.Load(w.cfg, w.store, now.Add(time.Hour+time.Second))
+	wantCode(t, err, verdict.TrustStale)
+	_, err = tuf.Load(w.cfg, w.store, now.Add(-time.Hour))
+	wantCode(t, err, verdict.ClockBehind)
+	_, err = tuf.Load(w.cfg, tuf.NewMemory(), now)
+	wantCode(t, err, verdict.TrustMissing)
+}
+
+func TestRotation(t *testing.T) {
+	w := newWorld(t)
+	old := w.Keys["root"]
+	w.Keys["root"] = []*ecdsa.PrivateKey{tuftest.NewKey(t)}
+	w.Signers["root"] = append(old, w.Keys["root"]...)
+	w.Version["root"] = 2
+	w.PublishRoot()
+	w.Signers["root"] = w.Keys["root"]
+	w.Version["root"] = 3
+	w.PublishRoot()
+	if got := w.mustRefresh(t).Versions()["root"]; got != 3 {
+		t.Fatalf("got root %d, want 3", got)
+	}
+	w.Signers["root"] = old
+	w.Version["root"] = 4
+	w.PublishRoot()
+	_, err := w.refresh(t, now)
+	wantCode(t, err, verdict.SigInvalid)
+	delete(w.Served, "4.root.json")
+
+	// A thief of the timestamp's key put versions forward; the owners took it back.
+	w.Version["timestamp"], w.Version["snapshot"] = 1000, 1000
+	w.Publish()
+	w.mustRefresh(t)
+	w.Keys["timestamp"] = []*ecdsa.PrivateKey{tuftest.NewKey(t)}
+	w.Signers["root"], w.Version["root"] = w.Keys["root"], 4
+	w.PublishRoot()
+	w.Version["timestamp"], w.Version["snapshot"] = 2, 2
+	w.Publish()
+	if got := w.mustRefresh(t).Versions()["timestamp"]; got != 2 {
+		t.Errorf("got timestamp %d, want 2", got)
+	}
+}
+
+func TestTooManyRoots(t *testing.T) {
+	w := newWorld(t)
+	for v := range 257 {
+		w.Version["root"] = v + 2
+		w.PublishRoot()
+	}
+	_, err := w.refresh(t, now)
+	wantCode(t, err, verdict.InputLimit)
+	delete(w.Served, "258.root.json")
+	w.mustRefresh(t)
+}
+
+func TestOneChange(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(w *world)
+		code   verdict.Code
+	}{
+		"signed by another key": {func(w *world) {
+			w.Signers["targets"] = []*ecdsa.PrivateKey{tuftest.NewKey(w.TB())}
+			w.Publish()
+		}, verdict.SigInvalid},
+		"signed by another role": {func(w *world) { w.Signers["snapshot"] = w.Keys["timestamp"]; w.Publish() }, verdict.SigInvalid},
+		"other bytes than named": {func(w *world) {
+			w.Served["1.targets.json"] = bytes.Replace(w.Served["1.targets.json"], []byte("app:1"), []byte("app:2"), 1)
+		}, verdict.RegistryDigestMismatch},
+		"other snapshot than named": {func(w *world) {
+			w.Served["1.snapshot.json"] = bytes.Replace(w.Served["1.snapshot.json"], []byte("2026"), []byte("2027"), 1)
+		}, verdict.RegistryDigestMismatch},
+		"mix and match": {func(w *world) {
+			w.Bare = true
+			w.Publish()
+			w.Version["snapshot"] = 2
+			was := w.Served["timestamp.json"]
+			w.Publish()
+			w.Served["timestamp.json"], w.Served["1.snapshot.json"] = was, w.Served["2.snapshot.json"]
+		}, verdict.RegistryDigestMismatch},
+		"endless":      {func(w *world) { w.Served["timestamp.json"] = bytes.Repeat([]byte(" "), 1<<20) }, verdict.InputLimit},
+		"no timestamp": {func(w *world) { delete(w.Served, "timestamp.json") }, verdict.TrustMissing},
+		"both kinds": {func(w *world) {
+			w.Delegate("targets", tuftest.Delegation{Name: "x", Paths: []string{"*"}, PathHashPrefixes: []string{"0"}}, map[string]any{})
+			w.Publish()
+		}, verdict.InputMalformed},
+		"neither kind": {func(w *world) { w.Delegate("targets", tuftest.Delegation{Name: "x"}, map[string]any{}); w.Publish() }, verdict.InputMalformed},
+		"class": {func(w *world) {
+			w.Delegate("targets", tuftest.Delegation{Name: "x", Paths: []string{"[!a]"}}, map[string]any{})
+			w.Publish()
+		}, verdict.InputUnsupported},
+		"a role's name": {func(w *world) {
+			w.Delegate("targets", tuftest.Delegation{Name: "snapshot", Paths: []string{"*"}}, map[string]any{})
+			w.Publish()
+		}, verdict.InputMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.mustRefresh(t)
+			w.store = tuf.NewMemory()
+			tt.change(w)
+			_, err := w.refresh(t, now)
+			t.Log(err)
+			wantCode(t, err, tt.code)
+		})
+	}
+}
