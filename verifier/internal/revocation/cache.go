@@ -57,6 +57,8 @@ type Cache struct {
 	memoryBytes, folderBytes int64
 	log                      *slog.Logger
 	root                     *os.Root // nil: memory alone
+	temporaryName            func() string
+	flush                    func(*os.File) error
 
 	// writing is held while the folder is changed: writes are one after another.
 	writing sync.Mutex
@@ -85,7 +87,7 @@ type item struct {
 // nothing else.
 func NewCache(cfg CacheConfig) *Cache {
 	c := &Cache{
-		memoryBytes: cmp.Or(cfg.MemoryBytes, DefaultMemoryBytes), folderBytes: cmp.Or(cfg.FolderBytes, DefaultFolderBytes), log: cfg.Log,
+		memoryBytes: cmp.Or(cfg.MemoryBytes, DefaultMemoryBytes), folderBytes: cmp.Or(cfg.FolderBytes, DefaultFolderBytes), log: cfg.Log, temporaryName: temporaryName, flush: (*os.File).Sync,
 		files: map[string]int64{}, items: map[[sha256.Size]byte]*list.Element{}, used: list.New(), numbers: map[[sha256.Size]byte]*big.Int{},
 	}
 	if cfg.Folder == "" {
@@ -157,7 +159,14 @@ func (c *Cache) Close() error {
 	return c.root.Close()
 }
 
+// temporary begins the names of files that are not complete.
 const temporary = "new-"
+
+func temporaryName() string {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return temporary + hex.EncodeToString(random[:])
+}
 
 // The kinds of files.
 const (
@@ -303,9 +312,7 @@ func (c *Cache) forget(name string) {
 }
 
 func (c *Cache) writeFile(name string, b []byte) (err error) {
-	var random [8]byte
-	_, _ = rand.Read(random[:]) // never fails
-	fresh := temporary + hex.EncodeToString(random[:])
+	fresh := c.temporaryName()
 	f, err := c.root.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -317,7 +324,7 @@ func (c *Cache) writeFile(name string, b []byte) (err error) {
 	}()
 	_, err = f.Write(b)
 	if err == nil {
-		err = f.Sync()
+		err = c.flush(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
@@ -341,5 +348,5 @@ func (c *Cache) warn(what string, err error) {
 	if told || c.log == nil {
 		return
 	}
-	c.log.LogAttrs(context.Background(), slog.LevelWarn, "cannot keep revocation evidence on disk", slog.String("step", what), slog.Any("err", err))
+	c.log.WarnContext(context.Background(), "cannot keep revocation evidence on disk", "step", what, "err", err)
 }

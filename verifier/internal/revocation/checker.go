@@ -3,6 +3,7 @@
 package revocation
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -72,7 +73,8 @@ const (
 type Grandfather int
 
 const (
-	// GrandfatherNone: revoked is revoked, whatever was signed when.
+	// GrandfatherNone lets nothing count: revoked is revoked, whatever was signed
+	// when.
 	GrandfatherNone Grandfather = iota
 	// GrandfatherInvalidityDate lets a signature count whose proven time is before
 	// the invalidity date (RFC 5280 §5.3.2) that the issuer gave, unless a key was
@@ -188,6 +190,7 @@ type Result struct {
 //   - a refusal revoked.certificate, in every mode but Off
 //   - a failure revocation.unavailable, in mode Hard
 //   - a failure input.limit when more is stapled than [MaxStapled] of a kind
+//   - a failure internal for certificates that are no chain
 //   - a refusal cert.profile for a chain longer than [MaxCertificates]
 //
 // On error the result is zero. All certificates are looked at, at the same time,
@@ -204,6 +207,11 @@ func (c *Checker) Check(ctx context.Context, chain []*x509.Certificate, at time.
 	}
 	if len(chain) < 2 {
 		return Result{}, nil // the trusted one itself, which nobody can revoke
+	}
+	for i, c := range chain[1:] {
+		if !bytes.Equal(chain[i].RawIssuer, c.RawSubject) {
+			return Result{}, verdict.Fail(verdict.Internal, "checking revocation: certificate %d of the chain was not issued by the next one", i+1)
+		}
 	}
 	stapled := readStapled(st)
 	outcomes := make([]outcome, len(chain)-1)

@@ -231,6 +231,8 @@ func TestChainLength(t *testing.T) {
 	wantCode(t, err, verdict.CertProfile)
 	_, err = check(t, c, p.Chain(leaf), revocation.Stapled{CRLs: make([][]byte, revocation.MaxStapled+1)})
 	wantCode(t, err, verdict.InputLimit)
+	_, err = check(t, c, []*x509.Certificate{leaf, p.Root}, revocation.Stapled{})
+	wantCode(t, err, verdict.Internal)
 	if r, err := check(t, c, []*x509.Certificate{p.Root}, revocation.Stapled{}); err != nil || r.Evidence != nil {
 		t.Errorf("the trusted one: got %+v, %v", r, err)
 	}

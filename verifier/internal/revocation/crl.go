@@ -96,7 +96,10 @@ func parseCRL(der []byte) (*crl, error) {
 		return nil, err
 	}
 	c.head.RawTBSRevocationList = c.tbs
-	return c, c.readExtensions()
+	if err := c.readExtensions(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // splitEntries returns what is before, in and after revokedCertificates of a

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,17 +50,15 @@ func GuardedFetch(allow []string) Fetch {
 	client := &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if slices.Contains(allow, address) {
+				if slices.ContainsFunc(allow, func(a string) bool { return strings.EqualFold(a, address) }) {
 					return plain.DialContext(ctx, network, address)
 				}
 				return guarded.DialContext(ctx, network, address)
 			},
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    5 * time.Second,
-			MaxIdleConnsPerHost:    2,
-			MaxIdleConns:           32,
 			MaxConnsPerHost:        16,
-			IdleConnTimeout:        30 * time.Second,
+			DisableKeepAlives:      true, // a source is asked once an hour
 			MaxResponseHeaderBytes: 64 << 10,
 			DisableCompression:     true,
 		},

@@ -564,14 +564,13 @@ func (l *lookup) ask(ctx context.Context, address string) (*crl, error) {
 // listed refuses a certificate that the list has for good. The list may have ended,
 // or be older than one that was seen: what is revoked stays so.
 func (l *lookup) listed(list *crl, address string) error {
-	if list.covers(l.cert, l.points) != nil {
-		return nil
+	if list.covers(l.cert, l.points) == nil {
+		// What is malformed decides nothing, and judgeList says so.
+		if e, err := list.find(l.cert.SerialNumber); err == nil && e != nil && e.permanent() {
+			return l.refuse("crl", address, e)
+		}
 	}
-	e, err := list.find(l.cert.SerialNumber)
-	if err != nil || e == nil || !e.permanent() {
-		return nil // what is malformed decides nothing, and judgeList says so
-	}
-	return l.refuse("crl", address, e)
+	return nil
 }
 
 // judgeList returns what a verified list says: a refusal, that the certificate is

@@ -47,8 +47,6 @@ var (
 	oidBasicResponse = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}
 	oidNonce         = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 2}
 	oidNoCheck       = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
-	oidAuthorityInfo = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 1}
-	oidAccessOCSP    = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1}
 )
 
 // certIDHashes are the hashes that a response may name certificates by.
@@ -212,7 +210,10 @@ func parseResponse(der []byte) (*response, error) {
 	if r.responders, err = readResponders(inner); err != nil {
 		return nil, err
 	}
-	return r, r.readData(tbs)
+	if err := r.readData(tbs); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func tag(n uint8) cbasn1.Tag { return cbasn1.Tag(n).ContextSpecific().Constructed() }

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package revocation_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ocsp"
+
+	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/revocation"
+	"github.com/assayd/assay/verifier/revocationtest"
+)
+
+func contextWithin(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
+}
+
+// sharedFile names a file of the shared test data, or skips.
+func sharedFile(t testing.TB, elem ...string) string {
+	t.Helper()
+	p := filepath.Join(append([]string{"../../../../shared/testdata"}, elem...)...)
+	if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
+		t.Skip("shared testdata is absent")
+	}
+	return p
+}
+
+// TestRealLists reads the lists of Intel's PCK authorities, which are the only ones
+// in the shared test data, and checks a certificate of the time against them.
+func TestRealLists(t *testing.T) {
+	folder := sharedFile(t, "evidence", "tdx-sim-module15-accept")
+	var chain []*x509.Certificate
+	for rest := bytesOf(t)(os.ReadFile(filepath.Join(folder, "pckcrl-chain.pem"))); ; {
+		var b *pem.Block
+		if b, rest = pem.Decode(rest); b == nil {
+			break
+		}
+		c, err := x509.ParseCertificate(b.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain = append(chain, c)
+	}
+	if len(chain) != 2 {
+		t.Fatalf("got %d certificates, want the platform authority and the root", len(chain))
+	}
+	der := func(name string) []byte {
+		b := bytesOf(t)(os.ReadFile(filepath.Join(folder, name)))
+		if p, _ := pem.Decode(b); p != nil {
+			return p.Bytes
+		}
+		if d, err := hex.DecodeString(string(bytes.TrimSpace(b))); err == nil {
+			return d
+		}
+		return b
+	}
+	st := revocation.Stapled{CRLs: [][]byte{der("root.crl"), der("pck.crl")}}
+	list, err := x509.ParseRevocationList(st.CRLs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := revocation.New(revocation.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	for _, tc := range []struct {
+		name string
+		at   time.Time
+		want verdict.Code
+	}{
+		{"in its time", list.ThisUpdate.Add(time.Hour), ""},
+		{"before", list.ThisUpdate.Add(-time.Hour), verdict.RevocationUnavailable},
+		{"after", list.NextUpdate.Add(time.Hour), verdict.RevocationUnavailable},
+	} {
+		r, err := c.Check(t.Context(), chain, tc.at, revocation.SigningTime{}, revocation.Hard, st)
+		if verdict.CodeOf(err) != tc.want || err == nil && (len(r.Evidence) != 1 || r.Evidence[0].Source != "crl" || !r.NotAfter.Equal(list.NextUpdate)) {
+			t.Errorf("%s: got %+v, %v, want %q", tc.name, r, err, tc.want)
+		}
+	}
+}
+
+// The request is what the library reads, and its nonce new each time.
+func TestRequest(t *testing.T) {
+	p := newPKI(t, nil)
+	leaf := issue(t, p, nil)
+	one, nonce, err := revocation.NewRequest(leaf, p.Issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := ocsp.ParseRequest(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := crypto.SHA1
+	if noSHA1() {
+		want = crypto.SHA256
+	}
+	if r.SerialNumber.Cmp(leaf.SerialNumber) != 0 || r.HashAlgorithm != want {
+		t.Errorf("got %+v, want the leaf by %s", r, want)
+	}
+	_, again, err := revocation.NewRequest(leaf, p.Issuer)
+	if err != nil || bytes.Equal(nonce, again) || len(nonce) != 32 || !bytes.Contains(one, nonce) {
+		t.Errorf("got nonces %x and %x, %v, want two of 32 bytes", nonce, again, err)
+	}
+}
+
+// bigList is a list with many entries.
+func bigList(t testing.TB, p *revocationtest.PKI, n int) []byte {
+	t.Helper()
+	return bytesOf(t)(p.CRL(issue(t, p, nil), func(l *x509.RevocationList) {
+		for i := range n {
+			d := sha256.Sum256(big.NewInt(int64(i)).Bytes())
+			l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{
+				SerialNumber: new(big.Int).SetBytes(d[:15]), RevocationTime: now.Add(-time.Hour), ReasonCode: 1 + i%5})
+		}
+	}))
+}
+
+// Entries of a list cost no memory but that of its bytes.
+func TestBigList(t *testing.T) {
+	p := newPKI(t, func(c *revocationtest.Config) { c.NoOCSP, c.NoServer = true, true })
+	der := bigList(t, p, 50_000)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := revocation.ParseCRL(der); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 1<<20 {
+		t.Errorf("got %d bytes allocated for a list of %d", got, len(der))
+	}
+	if _, err := revocation.ParseCRL(make([]byte, revocation.MaxCRLBytes+1)); err == nil {
+		t.Error("got no error for one that is too large")
+	}
+	if _, err := revocation.ParseResponse(make([]byte, revocation.MaxOCSPBytes+1)); err == nil {
+		t.Error("got no error for a response that is too large")
+	}
+}
+
+func FuzzCRL(f *testing.F) {
+	p, err := revocationtest.New(revocationtest.Config{At: now, Freshest: true, NoServer: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	leaf, _, err := p.Issue(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	p.Revoke(leaf, revocationtest.Revocation{At: now, Reason: 4, Invalidity: now})
+	f.Add(bytesOf(f)(p.CRL(leaf, nil)))
+	f.Add(bytesOf(f)(p.Delta(leaf, nil)))
+	f.Add(bytesOf(f)(p.CRL(leaf, listExtensions(revocationtest.Scope{URL: "http://a/", OnlyUser: true, SomeReasons: true}.Extension()))))
+	f.Add([]byte{0x30, 0x80})
+	f.Fuzz(func(t *testing.T, der []byte) {
+		c, err := revocation.ParseCRL(der)
+		if err != nil {
+			if c != nil {
+				t.Fatal("got a list beside an error")
+			}
+			return
+		}
+		want, err := x509.ParseRevocationList(der)
+		if err != nil {
+			// The contents of an entry are read when it is the one that is asked
+			// for; what is not in the entries is the library's.
+			return
+		}
+		for _, e := range want.RevokedCertificateEntries {
+			if found, err := revocation.Find(c, e.SerialNumber); err == nil && !found && e.ReasonCode != 8 {
+				t.Fatalf("entry %s is not found", e.SerialNumber)
+			}
+		}
+	})
+}
+
+func FuzzOCSP(f *testing.F) {
+	p, err := revocationtest.New(revocationtest.Config{At: now, NoServer: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	leaf, _, err := p.Issue(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(bytesOf(f)(p.OCSP(leaf, nil)))
+	p.Revoke(leaf, revocationtest.Revocation{At: now, Reason: 4, Invalidity: now})
+	f.Add(bytesOf(f)(p.OCSP(leaf, func(o *revocationtest.OCSP) { o.Nonce, o.Certificates = []byte{4, 1, 7}, []*x509.Certificate{p.Issuer} })))
+	f.Add(ocsp.UnauthorizedErrorResponse)
+	f.Fuzz(func(t *testing.T, der []byte) {
+		r, err := revocation.ParseResponse(der)
+		if err != nil {
+			return
+		}
+		if !revocation.Verified(r, leaf, p.Issuer) {
+			return
+		}
+		// What we believe the library does, too, and says the same of.
+		want, err := ocsp.ParseResponseForCert(der, leaf, p.Issuer)
+		if err != nil {
+			// Of the certificates with it, it takes the first one to be the signer.
+			if bytes.Contains(der, p.Issuer.Raw) {
+				return
+			}
+			t.Fatalf("we verify what the library does not: %v", err)
+		}
+		if got := revocation.StatusOf(r, leaf, p.Issuer); got != want.Status {
+			t.Fatalf("got status %d, want %d", got, want.Status)
+		}
+	})
+}
+
+func FuzzPoints(f *testing.F) {
+	f.Add(revocationtest.FreshestAt("http://crl.example/x").Value)
+	f.Add(revocationtest.Scope{URL: "http://a/", OnlyUser: true}.Extension().Value)
+	f.Fuzz(func(_ *testing.T, der []byte) {
+		_, _ = revocation.ParsePoints(der)
+		_, _ = revocation.ParseIssuingPoint(der)
+	})
+}
+
+// BenchmarkCheck is what one check costs with evidence at hand, and BenchmarkList
+// what a list of a megabyte does.
+func BenchmarkCheck(b *testing.B) {
+	for _, source := range []string{"ocsp", "crl"} {
+		b.Run(source, func(b *testing.B) {
+			p := newPKI(b, func(c *revocationtest.Config) { c.NoOCSP, c.NoCRL = source != "ocsp", source != "crl" })
+			c := newChecker(b, p, nil)
+			chain := p.Chain(issue(b, p, nil))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.Check(b.Context(), chain, now, revocation.SigningTime{}, revocation.Hard, revocation.Stapled{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkList(b *testing.B) {
+	p := newPKI(b, func(c *revocationtest.Config) { c.NoOCSP, c.NoServer = true, true })
+	der := bigList(b, p, 25_000)
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(der)))
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := revocation.ParseCRL(der)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if found, err := revocation.Find(c, serial); err != nil || found {
+			b.Fatal(found, err)
+		}
+	}
+}
