@@ -59,7 +59,7 @@ var layers = map[string][]string{
 	// proto alone.
 	"daemon": {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave"},
 	// Of the log, nodes get what checks proofs and nothing that writes.
-	"node": {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node/gate"},
+	"node": {"verdict", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node/gate"},
 
 	// Flags. The daemon's command does not know the node, and the reverse.
 	"cmd/assayd":     {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon"},
@@ -108,6 +108,7 @@ var entries = map[string][]string{
 	"github.com/google/go-sev-guest":            {"attest", "enclave"},
 	"github.com/google/go-tpm":                  {"attest", "enclave"},
 	"github.com/google/go-containerregistry":    {"verifier", "ci"},
+	"github.com/theupdateframework/go-tuf/v2":   {"verifier"},
 	"cel.dev/cel-go":                            {"verifier/internal/predicate"},
 	"github.com/notaryproject/notation-core-go": {"verifier"},
 	"github.com/notaryproject/notation-go":      {"verifier"},

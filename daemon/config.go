@@ -492,9 +492,11 @@ const (
 	logName = "log"
 	// revocationsName is the folder of what publishers said of certificates.
 	revocationsName = "revocations"
-	headName        = "head.json"
-	registersName   = "registers"
-	previousName    = "previous-statement"
+	// rootsName is the folder of trust roots that were fetched.
+	rootsName     = "roots"
+	headName      = "head.json"
+	registersName = "registers"
+	previousName  = "previous-statement"
 )
 
 // hintOf returns the hint of a misuse, so that wrapping does not lose it.

@@ -65,11 +65,13 @@ type Daemon struct {
 	config Config
 	log    *slog.Logger
 
-	source    *spiffe.Source
-	tee       enclave.Attester
-	shard     *audit.Shard
-	archive   *audit.Archive
-	images    *verifier.Registry
+	source  *spiffe.Source
+	tee     enclave.Attester
+	shard   *audit.Shard
+	archive *audit.Archive
+	images  *verifier.Registry
+	// fetchAt is when trust roots are fetched next; d.updates guards it.
+	fetchAt   time.Time
 	store     *headStore
 	issuer    *issuer
 	collector *collector
@@ -154,7 +156,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (_ *Daemon, err 
 	if err := d.openSource(ctx); err != nil {
 		return nil, err
 	}
-	first, err := d.firstEpoch()
+	first, err := d.firstEpoch(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -223,14 +225,14 @@ func (d *Daemon) openSource(ctx context.Context) error {
 
 // firstEpoch makes the verifier out of the head's files. The statement comes
 // later.
-func (d *Daemon) firstEpoch() (*epoch, error) {
+func (d *Daemon) firstEpoch(ctx context.Context) (*epoch, error) {
 	images, err := verifier.NewRegistry(d.config.registry())
 	if err != nil {
 		return nil, err
 	}
 	d.images = images
 	d.onClose(func() error { images.Close(); return nil })
-	e, err := d.makeEpoch(nil, d.newest, nil, time.Now())
+	e, err := d.makeEpoch(ctx, nil, d.newest, nil, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +243,7 @@ func (d *Daemon) firstEpoch() (*epoch, error) {
 
 // makeEpoch makes the epoch of a head. It shares what is known about signatures
 // with the epoch before, which is nil at the start.
-func (d *Daemon) makeEpoch(before *epoch, head verdict.CheckedHead, s *statement, at time.Time) (*epoch, error) {
+func (d *Daemon) makeEpoch(ctx context.Context, before *epoch, head verdict.CheckedHead, s *statement, at time.Time) (*epoch, error) {
 	set, err := head.Set.Encode()
 	if err != nil {
 		return nil, err
@@ -260,6 +262,7 @@ func (d *Daemon) makeEpoch(before *epoch, head verdict.CheckedHead, s *statement
 	if err != nil {
 		return nil, err
 	}
+	roots = d.fetchRoots(ctx, roots, at)
 	if before == nil {
 		e.verifier, err = verifier.New(verifier.Config{
 			Policy: policy, Roots: roots, Source: d.images, Deny: deny, CacheSize: d.config.Limits.Verdicts,
@@ -275,6 +278,47 @@ func (d *Daemon) makeEpoch(before *epoch, head verdict.CheckedHead, s *statement
 	e.verifier, err = v.WithDeny(deny)
 	return e, err
 }
+
+// fetchRoots fetches what the roots file points to. What cannot be fetched now is
+// told, and what rests on it is trust.stale until it can.
+func (d *Daemon) fetchRoots(ctx context.Context, roots *verifier.Roots, at time.Time) *verifier.Roots {
+	if !roots.Fetched() {
+		return roots
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	next, err := roots.Refresh(ctx, verifier.Refreshing{Folder: filepath.Join(d.config.StateDir, rootsName)}, at)
+	if err != nil {
+		d.log.WarnContext(ctx, "trust roots could not be fetched", "code", verdict.CodeOf(err), "err", err)
+	}
+	return next
+}
+
+// refreshRoots fetches trust roots anew, and decides by them when they changed or
+// count for longer. d.updates is held.
+func (d *Daemon) refreshRoots(ctx context.Context, at time.Time) error {
+	e := d.epoch.Load()
+	roots := e.verifier.Roots()
+	if !roots.Fetched() || at.Before(d.fetchAt) {
+		return nil
+	}
+	d.fetchAt = at.Add(fetchEvery)
+	v, err := e.verifier.WithPolicy(e.verifier.Policy(), d.fetchRoots(ctx, roots, at))
+	if err != nil {
+		return err
+	}
+	next := *e
+	next.verifier, next.replaced = v, make(chan struct{})
+	d.swap(ctx, &next)
+	return nil
+}
+
+// How often trust roots are fetched, and how long that may take: less than
+// updateTimeout.
+const (
+	fetchEvery   = time.Hour
+	fetchTimeout = 30 * time.Second
+)
 
 // filesOf parses what a head decides by.
 func (d *Daemon) filesOf(head verdict.CheckedHead) (*verifier.Policy, *verifier.Roots, error) {

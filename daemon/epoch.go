@@ -32,7 +32,7 @@ type epoch struct {
 // question returns what the verdict about image in cluster is kept under.
 func (e *epoch) question(cluster string, image verifier.Image) question {
 	return question{
-		image: image, cluster: cluster, policy: e.head.Policy, roots: e.head.Roots,
+		image: image, cluster: cluster, policy: e.head.Policy, roots: e.verifier.Roots().Digest(),
 		denyFile: e.denyFile, deny: e.deny,
 	}
 }

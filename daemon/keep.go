@@ -82,7 +82,7 @@ func (d *Daemon) acceptable(h verdict.CheckedHead) error {
 func (d *Daemon) update(ctx context.Context, at time.Time) error {
 	before := d.epoch.Load()
 	s := before.statement
-	next, err := d.makeEpoch(before, d.newest, s, at)
+	next, err := d.makeEpoch(ctx, before, d.newest, s, at)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (d *Daemon) tighten(ctx context.Context, before *epoch, at time.Time) error
 	if err != nil {
 		return err
 	}
-	next, err := d.makeEpoch(before, head, before.statement, at)
+	next, err := d.makeEpoch(ctx, before, head, before.statement, at)
 	if err != nil || next.deny == before.deny {
 		return err
 	}
@@ -200,6 +200,9 @@ func (d *Daemon) due(ctx context.Context, now time.Time) error {
 		if err := d.update(ctx, now); err != nil {
 			return err
 		}
+	}
+	if err := d.refreshRoots(ctx, now); err != nil {
+		return err
 	}
 	if s := d.epoch.Load().statement; !now.Before(s.renewAt()) || s.CheckAt(now) != nil {
 		return d.renew(ctx)

@@ -16,8 +16,8 @@ import (
 	"github.com/assayd/assay/verifier/internal/notation"
 )
 
-// An Authority is one possible signer: exactly one of Keyless, Key, X509
-// and Notation.
+// An Authority is one possible signer: exactly one of Keyless, Key, X509,
+// Notation and TUF.
 type Authority struct {
 	// Keyless is a signer by certificate (Fulcio).
 	Keyless *Keyless `yaml:"keyless" json:"keyless,omitempty"`
@@ -27,6 +27,8 @@ type Authority struct {
 	X509 *X509 `yaml:"x509" json:"x509,omitempty"`
 	// Notation is a signer of the Notary Project's signatures.
 	Notation *Notation `yaml:"notation" json:"notation,omitempty"`
+	// TUF is a TUF repository that lists the image as a target.
+	TUF *TUF `yaml:"tuf" json:"tuf,omitempty"`
 	// Revocation is hard, soft or off, for certificates that their publisher can
 	// revoke (x509, notation); absent means hard. Soft takes a certificate whose
 	// state cannot be found out, and never a revoked one.
@@ -100,6 +102,19 @@ type Notation struct {
 	AnySubject bool `yaml:"any-subject" json:"anySubject,omitempty"`
 }
 
+// TUF is a TUF repository: an image counts when a target has its digest and
+// size.
+type TUF struct {
+	// Repository is a name under tuf of the roots file. Required.
+	Repository string `yaml:"repository" json:"repository"`
+	// Role is the one that has to list it; absent means any that is trusted for
+	// the path.
+	Role string `yaml:"role" json:"role,omitempty"`
+	// Paths are patterns of the target's path, in which "*" stands for one or
+	// more characters other than "/", and {repository} for the image's. Required.
+	Paths []string `yaml:"paths" json:"paths"`
+}
+
 // The values of Revocation.
 const (
 	RevocationHard = "hard"
@@ -167,13 +182,13 @@ func compileAuthority(f *strictyaml.File, path, name string, a Authority) (*auth
 	}
 	c := &authority{Authority: a, name: name}
 	kinds := 0
-	for _, set := range []bool{a.Keyless != nil, a.Key != nil, a.X509 != nil, a.Notation != nil} {
+	for _, set := range []bool{a.Keyless != nil, a.Key != nil, a.X509 != nil, a.Notation != nil, a.TUF != nil} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return nil, f.Misuse(path, "", "authority %q: want exactly one of keyless, key, x509 and notation", name)
+		return nil, f.Misuse(path, "", "authority %q: want exactly one of keyless, key, x509, notation and tuf", name)
 	}
 	c.instance = a.Roots
 	if a.Roots == "" {
@@ -197,6 +212,8 @@ func compileAuthority(f *strictyaml.File, path, name string, a Authority) (*auth
 		return c, c.compileX509(f, path)
 	case a.Notation != nil:
 		return c, c.compileNotation(f, path)
+	case a.TUF != nil:
+		return c, c.compileTUF(f, path)
 	}
 	return c, c.compileKey(f, path)
 }
@@ -212,11 +229,33 @@ func (a *authority) checkDemands(f *strictyaml.File, path string) error {
 		return f.Misuse(path+".revocation", "", "authority %q: revocation is %q, want hard, soft or off", a.name, clipQuote(a.Revocation))
 	case !sigstore && (a.Roots != "" || a.RequireLog || a.Logs != 0 || a.AllowUnlogged || a.AllowNoSCT):
 		return f.Misuse(path, "leave them out", "authority %q: roots and demands on logs are for keyless, key and x509", a.name)
+	case a.TUF != nil && (a.RequireTimestamp || !a.SignedAfter.IsZero() || !a.SignedBefore.IsZero()):
+		return f.Misuse(path, "leave them out: metadata says until when it counts", "authority %q: a list of targets proves no time of signing", a.name)
 	}
 	if revocable && a.Revocation == "" {
 		a.Revocation = RevocationHard
 	}
 	return nil
+}
+
+func (a *authority) compileTUF(f *strictyaml.File, path string) error {
+	switch {
+	case !validName(a.TUF.Repository):
+		return f.Misuse(path+".tuf.repository", "name it under tuf of the roots file", "authority %q: repository is %q, want 1 to 64 letters, digits and -_.", a.name, clipQuote(a.TUF.Repository))
+	case len(a.TUF.Paths) == 0:
+		return f.Misuse(path+".tuf", "name them: a target is a file, and its path says what it is for", "authority %q: no paths", a.name)
+	}
+	for i, p := range a.TUF.Paths {
+		if _, err := parseTargetPath(p, "registry.example/app"); err != nil {
+			return f.Misuse(fmt.Sprintf("%s.tuf.paths[%d]", path, i), "", "authority %q: %s", a.name, err)
+		}
+	}
+	return nil
+}
+
+// parseTargetPath returns the pattern of targets for a repository.
+func parseTargetPath(pattern, repository string) (globPattern, error) {
+	return parseGlob(strings.ReplaceAll(pattern, "{repository}", repository), "/")
 }
 
 func (a *authority) compileNotation(f *strictyaml.File, path string) error {
@@ -331,6 +370,8 @@ func (a *authority) signerClass() string {
 	switch {
 	case a.Key != nil:
 		return "key\n" + string(a.spki)
+	case a.TUF != nil:
+		return "tuf\n" + a.TUF.Repository
 	case a.Notation != nil:
 		stores := slices.Sorted(slices.Values(a.Notation.TrustStores))
 		return "notation\n" + strings.Join(stores, " ") + "\n" + strings.Join(slices.Sorted(slices.Values(a.Notation.Subjects)), "\n")

@@ -66,10 +66,12 @@ const (
 	// familyRecord is one signature of a provenance record of Google Cloud
 	// Build.
 	familyRecord
+	// familyTarget is the image itself, where a list of targets may have it.
+	familyTarget
 )
 
 // readable are the families that are read here.
-var readable = []family{familyLegacy, familyAttestation, familyBundle, familyNotation, familyRecord}
+var readable = []family{familyLegacy, familyAttestation, familyBundle, familyNotation, familyRecord, familyTarget}
 
 // A candidate is one thing that may be the signature or attestation that a
 // demand asks for. It may be used concurrently.
@@ -87,6 +89,7 @@ type candidate struct {
 	annotations map[string]string // .sig and .att
 	data        []byte            // bundle, notation
 	mediaType   string            // notation
+	listed      *entity           // target
 
 	once     sync.Once
 	entity   *entity
@@ -156,6 +159,8 @@ func (c *candidate) parse() (*entity, error) {
 			c.entity, c.parseErr = parseLegacy(c.payload, c.annotations)
 		case c.family == familyNotation:
 			c.entity, c.parseErr = parseNotation(c.mediaType, c.data)
+		case c.family == familyTarget:
+			c.entity = c.listed
 		case c.family == familyRecord:
 			c.entity, c.parseErr = parseRecordSignature(c.payload, c.signature)
 		case c.family == familyAttestation:
@@ -190,6 +195,8 @@ type entity struct {
 	statement []byte
 	content   verify.SignatureContent
 	entries   []*tlog.Entry
+	// listing is what is looked up in a list of targets.
+	listing *listing
 	// notation is the envelope of a signature of the Notary Project.
 	notation *notation.Envelope
 	// intoto is an entry that the library does not read, or nil.

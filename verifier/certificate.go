@@ -38,7 +38,7 @@ type signer struct {
 
 // id is equal for the same signer.
 func (s *signer) id() string {
-	if s.certificate == "" {
+	if s.certificate == "" && s.issuer == "" {
 		return "key\n" + string(s.key)
 	}
 	return "identity\n" + s.issuer + "\n" + s.san + strings.Join(s.names, "\n")

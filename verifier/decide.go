@@ -159,9 +159,19 @@ func (d *decision) check(c *candidate, e *entity, a *authority) (*fact, *stageEr
 			return nil, &stageError{stageSubject, err}
 		}
 	}
+	m := d.v.materials[a]
+	if m.stale != nil {
+		return nil, &stageError{stageRead, m.stale}
+	}
+	if !m.until.IsZero() && d.at.After(m.until) {
+		return nil, &stageError{stageRead, verdict.Fail(verdict.TrustStale, "using trust roots: what was fetched counts until %s, and now is %s", m.until.UTC().Format(time.RFC3339), d.at.UTC().Format(time.RFC3339))}
+	}
 	f, serr := d.v.fact(c, a)
 	if serr != nil {
 		return nil, serr
+	}
+	if !f.trustUntil.IsZero() && d.at.After(f.trustUntil) {
+		return nil, &stageError{stageRead, verdict.Fail(verdict.TrustStale, "using list of targets: it counts until %s, and now is %s", f.trustUntil.UTC().Format(time.RFC3339), d.at.UTC().Format(time.RFC3339))}
 	}
 	if err := f.claims.about(d.digests); err != nil {
 		return nil, &stageError{stageSubject, err}
@@ -281,6 +291,8 @@ func (a *authority) matches(f *fact, at time.Time) error {
 		return a.matchesX509(f.signer)
 	case a.Notation != nil:
 		return a.matchesNotation(f)
+	case a.TUF != nil:
+		return nil // the lookup was by what it demands
 	}
 	return a.matchesKeyless(f.signer)
 }
@@ -628,6 +640,14 @@ func (d *decision) account(res *Result, s *demandState) {
 		}
 		res.bound(a.fact.expires)
 		res.bound(a.until)
+		res.bound(a.fact.trustUntil)
+		res.bound(d.v.materials[a.authority].until)
+		if a.fact.list != "" {
+			in := Input{Digest: a.fact.list, URI: a.fact.signer.issuer + " " + a.fact.signer.san, MediaType: "application/json"}
+			if !slices.Contains(res.Inputs, in) {
+				res.Inputs = append(res.Inputs, in)
+			}
+		}
 		if s.maxAge > 0 {
 			res.bound(a.fact.times[0].Add(s.maxAge))
 		}
@@ -752,6 +772,8 @@ func (a *authority) describe() string {
 		return "key " + string(a.spki)
 	case a.X509 != nil:
 		return a.describeX509()
+	case a.TUF != nil:
+		return "TUF repository " + a.TUF.Repository
 	case a.Notation != nil:
 		return strings.Join(a.Notation.Subjects, " or ") + " of " + strings.Join(a.Notation.TrustStores, " or ")
 	}
@@ -760,7 +782,7 @@ func (a *authority) describe() string {
 
 func (f *fact) describe() string {
 	who := "key " + string(f.signer.key)
-	if f.signer.certificate != "" {
+	if f.signer.certificate != "" || f.list != "" {
 		who = f.signer.san + " of " + f.signer.issuer
 	}
 	if len(f.times) > 0 {

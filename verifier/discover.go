@@ -40,6 +40,8 @@ type evidence struct {
 	attestations []verdict.Digest
 	// digests are those of the manifest, by algorithm.
 	digests map[string]string
+	// size is the manifest's in bytes, or -1 where it was not seen.
+	size int64
 	// annotations are the manifest's, which its digest covers.
 	annotations map[string]string
 
@@ -98,7 +100,7 @@ func shapeOf(artifactType string) shape {
 // or a Failure when that could not be found out.
 func readImage(ctx context.Context, src Source, img Image) (*evidence, *manifest, error) {
 	if b, ok := src.(*Bundle); ok {
-		return &evidence{digests: digestsOf(img.Digest, nil), candidates: b.candidates}, nil, nil
+		return &evidence{digests: digestsOf(img.Digest, nil), candidates: slices.Clone(b.candidates), size: -1}, nil, nil
 	}
 	mediaType, body, err := src.Manifest(ctx, img.Repository, img.Digest)
 	if err != nil {
@@ -108,7 +110,7 @@ func readImage(ctx context.Context, src Source, img Image) (*evidence, *manifest
 	if err != nil {
 		return nil, nil, err
 	}
-	ev := &evidence{mediaType: m.mediaType, digests: digestsOf(img.Digest, body), annotations: m.annotations}
+	ev := &evidence{mediaType: m.mediaType, digests: digestsOf(img.Digest, body), annotations: m.annotations, size: int64(len(body))}
 	if m.index != nil {
 		ev.index, ev.attestations = img.Digest, m.attestations()
 	}
@@ -126,7 +128,7 @@ func (ev *evidence) discover(ctx context.Context, src Source, req Request, m *ma
 		return err
 	}))
 	g.Go(safely(func() error {
-		s := &search{src: src, image: req.Image, want: want, enough: enough}
+		s := &search{src: src, image: req.Image, want: want, enough: enough, found: slices.Clone(ev.candidates)}
 		s.run(gctx)
 		ev.candidates, ev.failure = s.found, s.failure
 		return nil
@@ -199,10 +201,12 @@ func (s *search) run(ctx context.Context) {
 			errs[i] = safely(func() (err error) { found[i], err = s.tagged(ctx, suffix); return err })()
 		})
 	}
-	errs[2] = safely(func() (err error) {
-		listed, err = s.src.Referrers(ctx, s.image.Repository, s.image.Digest)
-		return err
-	})()
+	if s.wantsShape(shapeBundle) || s.wantsShape(shapeCosign) || s.wantsShape(shapeNotation) {
+		errs[2] = safely(func() (err error) {
+			listed, err = s.src.Referrers(ctx, s.image.Repository, s.image.Digest)
+			return err
+		})()
+	}
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {
@@ -263,12 +267,12 @@ func (s *search) tagged(ctx context.Context, suffix string) ([]*candidate, error
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseManifest(mediaType, body)
-	if err == nil && m.index != nil {
-		err = verdict.Refuse(verdict.InputMalformed, "reading %s: it is an index", tag)
+	m, broken := parseManifest(mediaType, body)
+	if broken == nil && m.index != nil {
+		broken = verdict.Refuse(verdict.InputMalformed, "reading %s: it is an index", tag)
 	}
-	if err != nil {
-		return []*candidate{{name: tag, family: familyOfSuffix(suffix), err: err, digest: d}}, nil
+	if broken != nil {
+		return []*candidate{{name: tag, family: familyOfSuffix(suffix), err: broken, digest: d}}, nil //nolint:nilerr // the candidate has it
 	}
 	return s.layers(ctx, tag, d, m)
 }

@@ -50,7 +50,7 @@ func yamlNode(v reflect.Value) (*yaml.Node, error) {
 		}
 		return n, nil
 	}
-	if t, ok := v.Interface().(time.Time); ok {
+	if t, ok := reflect.TypeAssert[time.Time](v); ok {
 		return scalar("!!timestamp", t.UTC().Format(time.RFC3339))
 	}
 	switch v.Kind() {
@@ -68,7 +68,7 @@ func yamlNode(v reflect.Value) (*yaml.Node, error) {
 		return scalar("!!bool", strconv.FormatBool(v.Bool()))
 	case reflect.Slice:
 		n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
-		if s, ok := v.Interface().([]string); ok && !slices.ContainsFunc(s, func(e string) bool { return len(e) > 64 || strings.Contains(e, "\n") }) {
+		if s, ok := reflect.TypeAssert[[]string](v); ok && !slices.ContainsFunc(s, func(e string) bool { return len(e) > 64 || strings.Contains(e, "\n") }) {
 			n.Style = yaml.FlowStyle
 		}
 		for i := range v.Len() {

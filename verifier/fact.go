@@ -45,6 +45,10 @@ type fact struct {
 	window window
 	// expires is when the signer wants it to end; zero for never.
 	expires time.Time
+	// trustUntil is when the list that has the image stops to count, and list its
+	// digest.
+	trustUntil time.Time
+	list       verdict.Digest
 }
 
 // A window is a span of time, inclusive at both ends; a zero end is open.
@@ -121,6 +125,11 @@ type material struct {
 	spki     verdict.Digest
 	anchors  []*x509.Certificate // of an own PKI
 	notation *notation.Trust
+	targets  *targetTrust
+	// stale is why nothing can be verified under it now, or nil; until is when
+	// that begins, or zero.
+	stale error
+	until time.Time
 
 	log        bool // an entry of a listed log is demanded
 	timestamp  bool // a timestamp of a listed authority is demanded
@@ -137,8 +146,13 @@ func (a *authority) material(roots *Roots, alg algorithms) (*material, error) {
 	if m.instance == nil && a.Roots != "" {
 		return nil, verdict.Misused("name it under sigstore of the roots file", "authority %q: the trust roots have no sigstore instance %q [%s]", a.name, a.Roots, verdict.TrustMissing)
 	}
+	if m.instance != nil {
+		m.stale, m.until = m.instance.stale, m.instance.until
+	}
 	var trust []string
 	switch {
+	case a.TUF != nil:
+		return a.targetMaterial(roots)
 	case a.Key != nil:
 		m.key, m.spki = a.pub, a.spki
 		trust = append(trust, "key", string(a.spki))
@@ -154,7 +168,7 @@ func (a *authority) material(roots *Roots, alg algorithms) (*material, error) {
 		if m.timestamp && len(m.notation.TSAs) == 0 {
 			return nil, verdict.Misused("name a trust store of kind tsa", "authority %q: a timestamp is demanded, and no trust store is for one [%s]", a.name, verdict.TrustMissing)
 		}
-		m.instance = nil
+		m.instance, m.stale, m.until = nil, nil, time.Time{}
 		m.id = strings.Join([]string{"notation", certificatesID(m.notation.CAs), certificatesID(m.notation.SigningAuthorities), certificatesID(m.notation.TSAs), strconv.FormatBool(a.RequireTimestamp), strconv.FormatBool(alg.ed25519)}, " ")
 		return m, nil
 	case a.X509 != nil:
@@ -166,12 +180,23 @@ func (a *authority) material(roots *Roots, alg algorithms) (*material, error) {
 	default:
 		m.keyless = true
 		trust = append(trust, "keyless")
+		if m.stale != nil { // what it lists is not known
+			m.id = strings.Join(append(trust, "stale", a.instance), " ")
+			return m, nil //nolint:nilerr // it is told when something is verified
+		}
 		if !m.instance.hasCA() {
 			return nil, verdict.Misused("name a trusted root", "authority %q: the trust roots list no certificate authority [%s]", a.name, verdict.TrustMissing)
 		}
 		m.log = m.log || m.instance.hasLog() && !a.AllowUnlogged
 		m.timestamp = m.timestamp || !m.log
 		m.sct = m.instance.hasCTLog() && !a.AllowNoSCT
+	}
+	if !m.keyless && !m.log && !m.timestamp {
+		m.stale = nil // nothing of the instance is demanded
+	}
+	if m.stale != nil {
+		m.id = strings.Join(append(trust, "stale", a.instance), " ")
+		return m, nil //nolint:nilerr // as above
 	}
 	if m.log && !m.instance.hasLog() {
 		return nil, verdict.Misused("name a trusted root with the log, or do not demand one", "authority %q: a log entry is demanded, and the trust roots list no log [%s]", a.name, verdict.TrustMissing)
@@ -206,6 +231,8 @@ func (a *authority) reads(f family) bool {
 		return a.Notation != nil
 	case familyRecord:
 		return a.Key != nil
+	case familyTarget:
+		return a.TUF != nil
 	case familyOther:
 	}
 	return false
@@ -222,13 +249,15 @@ func (m *material) verify(e *entity) (*fact, *stageError) {
 		return m.verifyKeyless(e)
 	case m.notation != nil:
 		return m.verifyNotation(e)
+	case m.targets != nil:
+		return m.verifyTarget(e)
 	}
 	return m.verifyX509(e)
 }
 
 // trusted is what the library's steps take.
 func (m *material) trusted() root.TrustedMaterialCollection {
-	if m.instance == nil {
+	if m.instance == nil || m.instance.material == nil {
 		return nil
 	}
 	return root.TrustedMaterialCollection{m.instance.material}

@@ -59,10 +59,10 @@ func (m *material) verifyNotation(e *entity) (*fact, *stageError) {
 
 // notationStage is how far a signature came that was refused with a code.
 func notationStage(c verdict.Code) stage {
-	switch c {
-	case verdict.SigInvalid, verdict.SigAlgorithm:
+	if c == verdict.SigInvalid || c == verdict.SigAlgorithm {
 		return stageSignature
-	case verdict.TimeUntrusted, verdict.TimeUnproven:
+	}
+	if c == verdict.TimeUntrusted || c == verdict.TimeUnproven {
 		return stageTime
 	}
 	return stageChain

@@ -55,6 +55,7 @@ func (o OneOff) Roots(base *Roots) (*Roots, error) {
 	if base != nil {
 		maps.Copy(r.instances, base.instances)
 		maps.Copy(r.stores, base.stores)
+		r.sources, r.sigstore = base.sources, base.sigstore
 	}
 	added := false
 	for _, kind := range oneOffStores {
@@ -79,7 +80,8 @@ func (o OneOff) Roots(base *Roots) (*Roots, error) {
 	if !added {
 		return base, nil
 	}
-	r.digest = verdict.SHA256(digest)
+	r.file = verdict.SHA256(digest)
+	r.seal()
 	return r, nil
 }
 

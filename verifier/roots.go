@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 
@@ -58,13 +59,17 @@ type RootsFile struct {
 	Sigstore map[string]SigstoreRoot `yaml:"sigstore" json:"sigstore,omitempty"`
 	// TrustStores are certificates by name.
 	TrustStores map[string]TrustStore `yaml:"trust-stores" json:"trustStores,omitempty"`
+	// TUF are repositories of which images are targets, by name.
+	TUF map[string]TUFSource `yaml:"tuf" json:"tuf,omitempty"`
 }
 
 // A SigstoreRoot is the trust root of one sigstore instance.
 type SigstoreRoot struct {
 	// TrustedRoot is a trusted_root.json (sigstore protobuf-specs
-	// trustroot/v1), as text.
+	// trustroot/v1), as text. Exactly one of TrustedRoot and TUF is set.
 	TrustedRoot string `yaml:"trusted-root" json:"trustedRoot,omitempty"`
+	// TUF is where the instance publishes it.
+	TUF *TUFSource `yaml:"tuf" json:"tuf,omitempty"`
 }
 
 // A TrustStore is a set of certificates that are trusted by themselves: a
@@ -80,9 +85,14 @@ type TrustStore struct {
 // trusts nothing. Roots are not changed after parsing and may be used
 // concurrently.
 type Roots struct {
-	digest    verdict.Digest
-	instances map[string]*instance
-	stores    map[string]*trustStore
+	// file is the digest of the file, digest that of all that is trusted.
+	file, digest verdict.Digest
+	instances    map[string]*instance
+	stores       map[string]*trustStore
+	// sources are what has to be fetched, by kind and name; sigstore are the
+	// files in them with the trust roots of instances.
+	sources  map[string]*source
+	sigstore map[string]string
 }
 
 // An instance is one sigstore instance: certificate authorities, transparency
@@ -90,6 +100,9 @@ type Roots struct {
 type instance struct {
 	digest   verdict.Digest // of its trusted_root.json
 	material *root.TrustedRoot
+	// until is how long it counts, where it was fetched; stale is why it does not.
+	until time.Time
+	stale error
 }
 
 // A trustStore is one that was checked.
@@ -106,7 +119,8 @@ func parseRoots(name string, data []byte) (*Roots, error) {
 	if len(data) > MaxRootsBytes {
 		return nil, verdict.Misused("", "reading %s: %d bytes, want at most %d", name, len(data), MaxRootsBytes)
 	}
-	r := &Roots{digest: verdict.SHA256(data)}
+	r := &Roots{file: verdict.SHA256(data)}
+	r.digest = r.file
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
 		i, err := parseInstance(data)
 		if err != nil {
@@ -130,19 +144,38 @@ func (r *Roots) compile(f *strictyaml.File, file *RootsFile) error {
 	if file.Version != 1 {
 		return f.Misuse("version", "write version: 1", "version of the roots file is %d, want 1", file.Version)
 	}
-	if len(file.Sigstore)+len(file.TrustStores) == 0 {
+	if len(file.Sigstore)+len(file.TrustStores)+len(file.TUF) == 0 {
 		return f.Misuse("", "name a sigstore instance or a trust store", "the roots file trusts nobody")
 	}
-	if len(file.Sigstore) > maxRootEntries || len(file.TrustStores) > maxRootEntries {
+	if max(len(file.Sigstore), len(file.TrustStores), len(file.TUF)) > maxRootEntries {
 		return f.Misuse("", "", "more than %d entries of one kind", maxRootEntries)
 	}
 	r.instances, r.stores = make(map[string]*instance), make(map[string]*trustStore)
+	r.sources, r.sigstore = make(map[string]*source), make(map[string]string)
 	for _, name := range slices.Sorted(maps.Keys(file.Sigstore)) {
 		path := "sigstore." + name
 		if !validName(name) {
 			return f.Misuse(path, "", "name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
 		}
-		i, err := parseInstance([]byte(file.Sigstore[name].TrustedRoot))
+		entry := file.Sigstore[name]
+		if (entry.TrustedRoot == "") == (entry.TUF == nil) {
+			return f.Misuse(path, "", "sigstore instance %q: want exactly one of trusted-root and tuf", name)
+		}
+		if entry.TUF != nil {
+			s, err := compileTUF(f, path+".tuf", "sigstore "+name, *entry.TUF)
+			if err != nil {
+				return err
+			}
+			target := entry.TUF.Target
+			if target == "" {
+				target = defaultTarget
+			}
+			s.tuf.Targets = []string{target}
+			r.sources[s.name], r.sigstore[name] = s, target
+			r.instances[name] = &instance{stale: s.stale()}
+			continue
+		}
+		i, err := parseInstance([]byte(entry.TrustedRoot))
 		if err != nil {
 			return f.Misuse(path+".trusted-root", "want a trusted_root.json of a sigstore instance, as text", "sigstore instance %q: %s", name, err)
 		}
@@ -165,6 +198,21 @@ func (r *Roots) compile(f *strictyaml.File, file *RootsFile) error {
 		}
 		r.stores[name] = &trustStore{kind: s.Kind, certificates: certs}
 	}
+	for _, name := range slices.Sorted(maps.Keys(file.TUF)) {
+		path := "tuf." + name
+		if !validName(name) {
+			return f.Misuse(path, "", "name %q: want 1 to 64 letters, digits and -_.", clipQuote(name))
+		}
+		if file.TUF[name].Target != "" {
+			return f.Misuse(path+".target", "leave it out", "TUF repository %q: a target is for a sigstore instance; images are found by their digests", name)
+		}
+		s, err := compileTUF(f, path, "tuf "+name, file.TUF[name])
+		if err != nil {
+			return err
+		}
+		r.sources[s.name] = s
+	}
+	r.seal()
 	return nil
 }
 
@@ -222,8 +270,8 @@ func LoadRoots(path string) (*Roots, error) {
 	return parseRoots(path, data)
 }
 
-// Digest names everything that r trusts. It is the SHA-256 of the file, and
-// empty for nil.
+// Digest names everything that r trusts: the SHA-256 of the file, or, where
+// something is fetched, of the file and what was fetched. It is empty for nil.
 func (r *Roots) Digest() verdict.Digest {
 	if r == nil {
 		return ""
@@ -271,12 +319,16 @@ func (i *instance) hasCA() bool {
 	return i != nil && len(i.material.FulcioCertificateAuthorities()) > 0
 }
 
-func (i *instance) hasLog() bool { return i != nil && len(i.material.RekorLogs()) > 0 }
+func (i *instance) hasLog() bool {
+	return i != nil && i.material != nil && len(i.material.RekorLogs()) > 0
+}
 
-func (i *instance) hasCTLog() bool { return i != nil && len(i.material.CTLogs()) > 0 }
+func (i *instance) hasCTLog() bool {
+	return i != nil && i.material != nil && len(i.material.CTLogs()) > 0
+}
 
 func (i *instance) hasTimestamps() bool {
-	return i != nil && len(i.material.TimestampingAuthorities()) > 0
+	return i != nil && i.material != nil && len(i.material.TimestampingAuthorities()) > 0
 }
 
 // id names the instance in cache keys; nil has one too.

@@ -66,7 +66,7 @@ var choices = map[string][]string{
 }
 
 // kinds are the members of an authority of which there is exactly one.
-var kinds = []string{"keyless", "key", "x509", "notation"}
+var kinds = []string{"keyless", "key", "x509", "notation", "tuf"}
 
 type schemas struct{ docs map[string]string }
 
@@ -90,8 +90,7 @@ func (s *schemas) of(t reflect.Type) map[string]any {
 		return map[string]any{"type": "object", "additionalProperties": s.of(t.Elem())}
 	}
 	properties, required := map[string]any{}, []string{}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name := f.Tag.Get("yaml")
 		if name == "" || !f.IsExported() {
 			continue

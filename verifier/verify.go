@@ -246,6 +246,9 @@ func (v *Verifier) decide(ctx context.Context, req inquiry, rules []*compiledRul
 	if err != nil {
 		return v.newDecision(rules, req.Request, &evidence{}).undecided(&Result{Image: req.Image, At: req.At}, err)
 	}
+	if want.family(familyTarget) && ev.digests["sha256"] != "" {
+		ev.candidates = append([]*candidate{newListed(req.Image, ev.digests, ev.size)}, ev.candidates...)
+	}
 	d := v.newDecision(rules, req.Request, ev)
 	enough := func(c []*candidate) bool { return d.enough(ctx, c) }
 	if m != nil {

@@ -72,7 +72,10 @@ func verifyBundle(ctx context.Context, name string, f *bundleFlags) (*answer, er
 		}
 		o.Keys = [][]byte{key}
 	}
-	roots, err := (&verifyFlags{roots: f.roots}).makeRoots()
+	roots, err := verifier.PublicGoodRoot()
+	if f.roots != "" {
+		roots, err = verifier.LoadRoots(f.roots)
+	}
 	if err != nil {
 		return ans, err
 	}

@@ -161,7 +161,7 @@ func (f *verifyFlags) registerReplay(c *cobra.Command) {
 	s.StringArrayVar(&f.plainHTTP, "plain-http", nil, "registry to speak to without TLS, `HOST:PORT`")
 	s.StringArrayVar(&f.mirrors, "mirror", nil, "`HOST=MIRROR` that is asked first for images of a host")
 	s.StringArrayVar(&f.unvalidated, "allow-unvalidated", nil, "algorithm outside this build's crypto module to accept: ed25519")
-	s.BoolVar(&f.offline, "offline", false, "ask no publisher about revoked certificates")
+	s.BoolVar(&f.offline, "offline", false, "ask no publisher about revoked certificates, and fetch no trust roots")
 }
 
 // try decides about one case. The error is misuse: what the policy says is in
@@ -201,7 +201,7 @@ func (a *app) try(ctx context.Context, policy *verifier.Policy, c policyCase, f 
 
 // replay verifies one image under a policy.
 func (a *app) replay(ctx context.Context, policy *verifier.Policy, ref verifier.Reference, at time.Time, f *verifyFlags) (*verifier.Result, error) {
-	roots, err := f.makeRoots()
+	roots, err := a.makeRoots(ctx, f)
 	if err != nil {
 		return nil, err
 	}

@@ -226,7 +226,7 @@ func (d *asked) checkCore(core verdict.SignedCore, img verifier.Image, now time.
 		return verdict.Refuse(verdict.IssuerPolicy, "checking core %s: its policy is not that of head %d", core.Digest.Short(), d.head.Counter)
 	case ext.Cluster != d.config.Cluster:
 		return mismatch("it is for cluster %.128q, this is %s", ext.Cluster, d.config.Cluster)
-	case ext.Roots != d.head.Roots:
+	case ext.Roots != d.head.Roots && !d.fetchesRoots():
 		return verdict.Refuse(verdict.IssuerRoots, "checking core %s: its roots are not those of head %d", core.Digest.Short(), d.head.Counter)
 	// A core outlives its head as long as policy, roots and deny documents stay.
 	case ext.Head > d.head.Counter || ext.Deny != verdict.DenyDigest(d.head.ActiveDocs(now)):
@@ -528,4 +528,16 @@ func (d *asked) statementOf(ctx context.Context, leaf verdict.Leaf) ([]byte, err
 		return raw, nil
 	}
 	return nil, verdict.Refuse(verdict.TicketStatement, "reading log: the leaf names statement %s, which is neither the one in force nor the first of its boot; read it from the log folder", want.Short())
+}
+
+// fetchesRoots says whether the head's roots file points to something that is
+// fetched: a core then names the digest of that too, which this side cannot
+// know.
+func (d *asked) fetchesRoots() bool {
+	data, err := d.head.Set.File("roots", d.head.Roots)
+	if err != nil {
+		return false
+	}
+	roots, err := verifier.ParseRoots(data)
+	return err == nil && roots.Fetched()
 }

@@ -69,7 +69,7 @@ func (f *verifyFlags) register(c *cobra.Command) {
 	s.StringArrayVar(&f.notationTSA, "notation-tsa", nil, "certificates of notation's timestamp authorities, `FILE`")
 	s.StringArrayVar(&f.subjects, "notation-subject", nil, "part of the signer's name, `C=…,ST=…,O=…` (default any)")
 	s.StringVar(&f.revocation, "revocation", "", "hard, soft or off, for certificates of an own PKI and notation (default hard)")
-	s.BoolVar(&f.offline, "offline", false, "ask no publisher about revoked certificates")
+	s.BoolVar(&f.offline, "offline", false, "ask no publisher about revoked certificates, and fetch no trust roots")
 	s.BoolVar(&f.deep, "deep", false, "hash all layers too")
 	s.StringArrayVar(&f.platforms, "platform", nil, "only this platform of an index, `OS/ARCH`")
 	s.StringVar(&f.roots, "trusted-root", "", "roots file or trusted_root.json `FILE` (default the embedded public-good root)")
@@ -170,8 +170,8 @@ func (f *verifyFlags) check() error {
 }
 
 // makePolicy is the policy that the flags mean, and the roots beside it.
-func (f *verifyFlags) makePolicy() (*verifier.Policy, *verifier.Roots, error) {
-	roots, err := f.makeRoots()
+func (a *app) makePolicy(ctx context.Context, f *verifyFlags) (*verifier.Policy, *verifier.Roots, error) {
+	roots, err := a.makeRoots(ctx, f)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -200,11 +200,25 @@ func (f *verifyFlags) makePolicy() (*verifier.Policy, *verifier.Roots, error) {
 	return p, roots, err
 }
 
-func (f *verifyFlags) makeRoots() (*verifier.Roots, error) {
+// makeRoots reads the roots file, and fetches what it points to. What cannot be
+// fetched is told by the verdicts that need it, and here.
+func (a *app) makeRoots(ctx context.Context, f *verifyFlags) (*verifier.Roots, error) {
 	if f.roots == "" {
 		return verifier.PublicGoodRoot()
 	}
-	return verifier.LoadRoots(f.roots)
+	roots, err := verifier.LoadRoots(f.roots)
+	if err != nil || !roots.Fetched() {
+		return roots, err
+	}
+	at, err := timeFlag("at", f.at)
+	if err != nil {
+		return nil, err
+	}
+	roots, err = roots.Refresh(ctx, verifier.Refreshing{Offline: f.offline}, at)
+	if err != nil {
+		a.warn("fetching trust roots: %v", err)
+	}
+	return roots, nil
 }
 
 // registry is where references lead to.
@@ -272,7 +286,7 @@ func (a *app) resolve(ctx context.Context, ref verifier.Reference, f *verifyFlag
 }
 
 func (a *app) verifyHere(ctx context.Context, ref verifier.Reference, f *verifyFlags, at time.Time, explain bool, ans *answer) (*answer, error) {
-	policy, roots, err := f.makePolicy()
+	policy, roots, err := a.makePolicy(ctx, f)
 	if err != nil {
 		return ans, err
 	}

@@ -406,7 +406,7 @@ func (c *converter) containers(o *object) {
 		slices.Sort(keys)
 		for _, scope := range keys {
 			reqs := t.list(scope)
-			pattern := strings.TrimPrefix(scope, "*.")
+			pattern := scope + "/**"
 			if scope == "" {
 				pattern = "**"
 			} else if p, err := verifier.ParseRepository(scope); err == nil && strings.Contains(scope, "/") {
@@ -417,8 +417,6 @@ func (c *converter) containers(o *object) {
 					r.ignore("type")
 				}
 				continue
-			} else {
-				pattern = scope + "/**"
 			}
 			scopes = append(scopes, struct {
 				pattern string

@@ -52,8 +52,8 @@ func (c *converter) repository(where, pattern, star string) (string, bool) {
 			return repo, true
 		}
 	}
-	if strings.HasPrefix(p, "index.docker.io/") {
-		p = "docker.io/" + strings.TrimPrefix(p, "index.docker.io/")
+	if rest, ok := strings.CutPrefix(p, "index.docker.io/"); ok {
+		p = "docker.io/" + rest
 	}
 	probe := verifier.Policy{Version: 1, Rules: []verifier.Rule{{Name: "probe", Repositories: []string{p}, Mode: verifier.ModeOff}}}
 	if err := check(&probe); err != nil {
