@@ -111,7 +111,6 @@ var entries = map[string][]string{
 	"github.com/theupdateframework/go-tuf/v2":   {"verifier"},
 	"cel.dev/cel-go":                            {"verifier/internal/predicate"},
 	"github.com/notaryproject/notation-core-go": {"verifier"},
-	"github.com/notaryproject/notation-go":      {"verifier"},
 }
 
 type goPackage struct {
