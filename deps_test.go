@@ -59,7 +59,7 @@ var layers = map[string][]string{
 	// proto alone.
 	"daemon": {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave"},
 	// Of the log, nodes get what checks proofs and nothing that writes.
-	"node": {"verdict", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node/gate"},
+	"node": {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node/gate"},
 
 	// Flags. The daemon's command does not know the node, and the reverse.
 	"cmd/assayd":     {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon"},

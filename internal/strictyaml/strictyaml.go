@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -30,6 +31,13 @@ import (
 
 // maxDepth bounds the nesting of a file. Ours need eight levels.
 const maxDepth = 12
+
+// Bounds of whole numbers: of int and uint32, so that sums of them fit everywhere,
+// and of uint64, which our formats carry in JSON.
+const (
+	maxNumber  = 1<<31 - 1
+	maxCounter = 1<<53 - 1
+)
 
 // maxQuote bounds what a message quotes of the file, in bytes.
 const maxQuote = 64
@@ -57,8 +65,13 @@ func Decode(name string, data []byte, v any) (*File, error) {
 		return nil, f.syntax(err)
 	}
 	// The decoder drops what follows the first document without a word.
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, verdict.Misused("keep one document in a file", "%s: more than one YAML document", name)
+	var second yaml.Node
+	switch err := dec.Decode(&second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		return nil, f.syntax(err)
+	default:
+		return nil, f.misuse(&second, "keep one document in a file", "more than one YAML document")
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
 		return nil, verdict.Misused("", "%s: not a YAML document", name)
@@ -187,13 +200,20 @@ func (f *File) scalar(n *yaml.Node, v reflect.Value, path string) error {
 			return f.misuse(n, "", "%s wants true or false", label(path))
 		}
 		v.SetBool(n.Value == "true")
-	case reflect.Int, reflect.Uint64, reflect.Uint32:
-		i, err := strconv.ParseUint(n.Value, 10, 31)
-		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil {
-			return f.misuse(n, "", "%s is %s, want a whole number from 0 to %d", label(path), quote(n.Value), 1<<31-1)
+	case reflect.Int, reflect.Uint8, reflect.Uint32, reflect.Uint64:
+		most := uint64(maxNumber)
+		switch v.Kind() {
+		case reflect.Uint8:
+			most = math.MaxUint8
+		case reflect.Uint64:
+			most = maxCounter
+		}
+		i, err := strconv.ParseUint(n.Value, 10, 64)
+		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil || i > most {
+			return f.misuse(n, "", "%s is %s, want a whole number from 0 to %d", label(path), quote(n.Value), most)
 		}
 		if v.CanInt() {
-			v.SetInt(int64(i))
+			v.SetInt(int64(i)) //nolint:gosec // at most maxNumber
 		} else {
 			v.SetUint(i)
 		}
@@ -206,7 +226,8 @@ func (f *File) scalar(n *yaml.Node, v reflect.Value, path string) error {
 func (f *File) structure(n *yaml.Node, v reflect.Value, path string, depth int) error {
 	fields, names := make(map[string]int), []string(nil)
 	for i := range v.NumField() {
-		if name := v.Type().Field(i).Tag.Get("yaml"); name != "" && name != "-" {
+		// What follows the comma is for encoders.
+		if name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
 			fields[name] = i
 			names = append(names, name)
 		}

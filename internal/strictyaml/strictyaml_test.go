@@ -37,21 +37,22 @@ type file struct {
 	Sub   struct {
 		Key string `yaml:"key"`
 	} `yaml:"sub"`
+	Small  uint8  `yaml:"small,omitempty"`
 	Hidden string `yaml:"-"`
 }
 
 func TestDecode(t *testing.T) {
 	var got file
-	f, err := strictyaml.Decode("x.yaml", []byte("name: a\non: true\ncount: 3\nsize: 4\nwait: 5s\nword: w\nlist: [b, c]\nmap:\n  d: [e]\nsub: {key: f}\n"), &got)
+	f, err := strictyaml.Decode("x.yaml", []byte("name: a\non: true\ncount: 3\nsize: 9007199254740991\nsmall: 255\nwait: 5s\nword: w\nlist: [b, c]\nmap:\n  d: [e]\nsub: {key: f}\n"), &got)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := file{Name: "a", On: true, Count: 3, Size: 4, Wait: 5 * time.Second, Word: "w", List: []string{"b", "c"}, Map: map[string][]string{"d": {"e"}}}
+	want := file{Name: "a", On: true, Count: 3, Size: 1<<53 - 1, Small: 255, Wait: 5 * time.Second, Word: "w", List: []string{"b", "c"}, Map: map[string][]string{"d": {"e"}}}
 	want.Sub.Key = "f"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if err := f.Misuse("list[1]", "hint", "wrong"); err.Error() != "x.yaml:7:11: wrong" {
+	if err := f.Misuse("list[1]", "hint", "wrong"); err.Error() != "x.yaml:8:11: wrong" {
 		t.Errorf("got %q, want the place of the second item", err)
 	}
 	if err := f.Misuse("nowhere", "", "wrong"); err.Error() != "x.yaml: wrong" {
@@ -75,7 +76,9 @@ func TestDecodeMisuse(t *testing.T) {
 		{"yes is no bool", "on: yes", "on wants true or false", ""},
 		{"float", "count: 1.5", "whole number", ""},
 		{"negative", "count: -1", "whole number", ""},
-		{"too large", "size: 99999999999", "whole number", ""},
+		{"too large", "count: 2147483648", "from 0 to 2147483647", ""},
+		{"too large for a counter", "size: 9007199254740992", "from 0 to 9007199254740991", ""},
+		{"too large for a byte", "small: 256", "from 0 to 255", ""},
 		{"hex", "size: 0x10", "whole number", ""},
 		{"no unit", "wait: 5", "want a duration", ""},
 		{"zero", "wait: 0s", "want a duration", ""},
@@ -86,7 +89,8 @@ func TestDecodeMisuse(t *testing.T) {
 		{"empty map", "map: {}", "map is empty", ""},
 		{"alias", "name: &a x\nlist: [*a]", "anchors and aliases", ""},
 		{"merge", "sub: {<<: {key: a}}", "", ""},
-		{"two documents", "name: a\n---\nname: b", "more than one YAML document", ""},
+		{"two documents", "name: a\n---\nname: b", "x.yaml:2:1: more than one YAML document", "one document"},
+		{"broken second document", "name: a\n---\nname: [", "x.yaml:", ""},
 		{"syntax", "name: [", "x.yaml:", ""},
 		{"tab", "sub:\n\tkey: a", "x.yaml:2:1: ", "not with tabs"},
 		{"nested", "sub: {key: {a: b}}", "sub.key wants a string", ""},

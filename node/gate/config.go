@@ -4,6 +4,7 @@ package gate
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -169,44 +170,54 @@ func (c Config) Encode() ([]byte, error) {
 // Check returns a *verdict.Misuse about the first member that is missing or out
 // of bounds.
 func (c Config) Check() error {
+	if member, err := c.Wrong(); err != nil {
+		return verdict.Misused("", "%s: %w", member, err)
+	}
+	return nil
+}
+
+// Wrong returns the first member that is missing or out of bounds, by its name in
+// gate.json, and what is wrong with it, or "" and nil. It is for who makes a Config
+// from another file and knows where in it a value stood.
+func (c Config) Wrong() (member string, err error) {
 	if c.V != configVersion {
-		return verdict.Misused("", "v is %d, want %d", c.V, configVersion)
+		return "v", fmt.Errorf("got %d, want %d", c.V, configVersion)
 	}
 	if c.Profile != verdict.Production && c.Profile != verdict.Development {
-		return verdict.Misused("", "profile is %.32q, want %q or %q", c.Profile, verdict.Production, verdict.Development)
+		return "profile", fmt.Errorf("got %.32q, want %q or %q", c.Profile, verdict.Production, verdict.Development)
 	}
 	if c.AllowUnwitnessed && c.Profile != verdict.Development {
-		return verdict.Misused("", "allow_unwitnessed needs profile %q, got %q", verdict.Development, c.Profile)
+		return "allow_unwitnessed", fmt.Errorf("it needs profile %q, got %q", verdict.Development, c.Profile)
 	}
 	if err := verdict.CheckSPIFFEID(c.Node); err != nil {
-		return verdict.Misused("", "node: %w", err)
+		return "node", err
 	}
 	if c.Cluster == "" || len(c.Cluster) > 128 || strings.ContainsFunc(c.Cluster, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return verdict.Misused("", "cluster is %.128q, want a name of 1 to 128 bytes", c.Cluster)
+		return "cluster", fmt.Errorf("got %.128q, want a name of 1 to 128 bytes", c.Cluster)
 	}
-	for member, path := range map[string]string{"socket": c.Socket, "state": c.State} {
-		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
-			return verdict.Misused("", "%s is %.255q, want an absolute, clean path", member, path)
+	for _, p := range []struct{ member, path string }{{"socket", c.Socket}, {"state", c.State}} {
+		if !filepath.IsAbs(p.path) || filepath.Clean(p.path) != p.path {
+			return p.member, fmt.Errorf("got %.255q, want an absolute, clean path", p.path)
 		}
 	}
 	if _, err := c.Owners.Encode(); err != nil {
-		return verdict.Misused("", "owners: %w", err)
+		return "owners", err
 	}
 	if c.MinHead < 1 {
-		return verdict.Misused("", "min_head is 0, want at least 1")
+		return "min_head", errors.New("got 0, want at least 1")
 	}
 	if c.Quorum < 1 || c.Quorum > MaxQuorum {
-		return verdict.Misused("", "quorum is %d, want 1 to %d", c.Quorum, MaxQuorum)
+		return "quorum", fmt.Errorf("got %d, want 1 to %d", c.Quorum, MaxQuorum)
 	}
 	switch c.Mode {
 	case Enforce, Audit, Off:
 	default:
-		return verdict.Misused("", "mode is %.32q, want enforce, audit or off", c.Mode)
+		return "mode", fmt.Errorf("got %.32q, want enforce, audit or off", c.Mode)
 	}
 	switch c.Offline {
 	case OfflineDeny, OfflineLastKnown:
 	default:
-		return verdict.Misused("", "offline is %.32q, want deny or last-known", c.Offline)
+		return "offline", fmt.Errorf("got %.32q, want deny or last-known", c.Offline)
 	}
 	for _, d := range []struct {
 		member      string
@@ -217,8 +228,8 @@ func (c Config) Check() error {
 		{"deadline", time.Duration(c.Deadline), MaxDeadline},
 	} {
 		if d.value <= 0 || d.value > d.most {
-			return verdict.Misused("", "%s is %s, want more than 0 and at most %s", d.member, d.value, d.most)
+			return d.member, fmt.Errorf("got %s, want more than 0 and at most %s", d.value, d.most)
 		}
 	}
-	return nil
+	return "", nil
 }

@@ -19,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/node/gate"
 	"github.com/assayd/assay/verdict"
 )
@@ -31,6 +32,8 @@ const (
 	MaxStatusInterval = 10 * time.Minute
 	// maxDaemons bounds daemons.
 	maxDaemons = 64
+	// maxYAML bounds the file, in bytes. Most of it is certificates.
+	maxYAML = 1 << 20
 	// maxCertificates bounds the certificates in one key.
 	maxCertificates = 64
 )
@@ -137,8 +140,11 @@ type TCB struct {
 // Parse decodes and checks trust.yaml; name is for messages. Defaults are filled
 // in. The error is a *verdict.Misuse with file:line:column.
 func Parse(name string, data []byte) (Config, error) {
+	if len(data) > maxYAML {
+		return Config{}, verdict.Misused("check that this is trust.yaml", "%s: %d bytes, want at most %d", name, len(data), maxYAML)
+	}
 	var c Config
-	at, err := decodeYAML(name, data, &c)
+	f, err := strictyaml.Decode(name, data, &c)
 	if err != nil {
 		return Config{}, err
 	}
@@ -148,12 +154,18 @@ func Parse(name string, data []byte) (Config, error) {
 		if m, ok := errors.AsType[*verdict.Misuse](err); ok {
 			hint = m.Hint
 		}
-		if position, ok := at[key]; ok {
-			return Config{}, verdict.Misused(hint, "%s:%s: %s: %w", name, position, key, err)
-		}
-		return Config{}, verdict.Misused(hint, "%s: %s: %w", name, key, err)
+		return Config{}, f.Misuse(place(f, key), hint, "%s: %w", key, err)
 	}
 	return c, nil
+}
+
+// place returns where key is, or the nearest key around it that is in the file: a
+// default is nowhere, and neither is what is missing.
+func place(f *strictyaml.File, key string) string {
+	for key != "" && !f.Has(key) {
+		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
+	}
+	return key
 }
 
 // Load reads trust.yaml from disk. Without the file there is nothing that a
@@ -263,8 +275,12 @@ func (c Config) check() (string, error) {
 	if key, err := c.TEE.check(); err != nil {
 		return key, err
 	}
-	if _, err := c.Gate(); err != nil {
-		return "gate", err
+	g, err := c.gate()
+	if err != nil {
+		return "owners", err
+	}
+	if member, err := g.Wrong(); err != nil {
+		return keyOf(member), err
 	}
 	return "", nil
 }
@@ -393,19 +409,34 @@ func certificates(key string, texts []string) ([]*x509.Certificate, error) {
 
 // Gate returns the gate's configuration of this node.
 func (c Config) Gate() (gate.Config, error) {
-	owners, err := c.OwnerSet()
+	g, err := c.gate()
 	if err != nil {
 		return gate.Config{}, err
-	}
-	g := gate.Config{
-		V: 1, Profile: c.Profile, Node: c.Node, Cluster: c.Cluster, Socket: c.Socket, State: c.StateDir, Owners: owners,
-		MinHead: c.MinHead, Quorum: c.Quorum, StatusAge: gate.Duration(c.StatusAge), Offline: c.Offline, MaxOffline: gate.Duration(c.MaxOffline),
-		AgentUID: c.AgentUID, Mode: c.Mode, Deadline: gate.Duration(c.Deadline), AllowUnwitnessed: c.AllowUnwitnessed,
 	}
 	if err := g.Check(); err != nil {
 		return gate.Config{}, err
 	}
 	return g, nil
+}
+
+// keyOf returns the key of trust.yaml that a member of gate.json is made from.
+func keyOf(member string) string {
+	if member == "state" {
+		return "state-dir"
+	}
+	return strings.ReplaceAll(member, "_", "-")
+}
+
+func (c Config) gate() (gate.Config, error) {
+	owners, err := c.OwnerSet()
+	if err != nil {
+		return gate.Config{}, err
+	}
+	return gate.Config{
+		V: 1, Profile: c.Profile, Node: c.Node, Cluster: c.Cluster, Socket: c.Socket, State: c.StateDir, Owners: owners,
+		MinHead: c.MinHead, Quorum: c.Quorum, StatusAge: gate.Duration(c.StatusAge), Offline: c.Offline, MaxOffline: gate.Duration(c.MaxOffline),
+		AgentUID: c.AgentUID, Mode: c.Mode, Deadline: gate.Duration(c.Deadline), AllowUnwitnessed: c.AllowUnwitnessed,
+	}, nil
 }
 
 func readConfig(path string) (data []byte, err error) {

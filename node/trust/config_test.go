@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -133,16 +134,16 @@ func TestConfigMisuse(t *testing.T) {
 		text, hint string
 	}{
 		{"unknown key", replace("quorum:", "quorrum:"), `unknown key "quorrum"`, `did you mean "quorum"?`},
-		{"unknown key of tee", replace("kinds:", "kind:"), `tee: unknown key "kind"`, `did you mean "kinds"?`},
-		{"duplicate key", func(s string) string { return s + "mode: off\n" }, `key "mode" is there twice`, ""},
-		{"second document", func(s string) string { return s + "---\nmode: off\n" }, "a second document", ""},
-		{"null", replace("mode: enforce", "mode:"), "mode: no value", ""},
+		{"unknown key of tee", replace("kinds:", "kind:"), `unknown key "kind" in tee`, `did you mean "kinds"?`},
+		{"duplicate key", func(s string) string { return s + "mode: off\n" }, `duplicate key "mode"`, "remove one"},
+		{"second document", func(s string) string { return s + "---\nmode: off\n" }, "more than one YAML document", "one document"},
+		{"null", replace("mode: enforce", "mode:"), "mode has no value", "leave the key out"},
 		{"anchor", replace("mode: enforce", "mode: &m enforce"), "anchors and aliases", ""},
-		{"not a mapping", func(string) string { return "- a\n" }, "want a mapping", ""},
-		{"empty", func(string) string { return "" }, "it is empty", ""},
+		{"not a mapping", func(string) string { return "- a\n" }, "wants keys with values", ""},
+		{"empty", func(string) string { return "" }, "the file is empty", ""},
 		{"broken", func(string) string { return "a: [\n" }, "trust.yaml:", ""},
-		{"list for a text", replace("mode: enforce", "mode: [enforce]"), "mode: want a text", ""},
-		{"text for a list", replace("daemons:\n  - 127.0.0.1:8443", "daemons: 127.0.0.1:8443"), "daemons: want a list", ""},
+		{"list for a text", replace("mode: enforce", "mode: [enforce]"), "mode wants a string", ""},
+		{"text for a list", replace("daemons:\n  - 127.0.0.1:8443", "daemons: 127.0.0.1:8443"), "daemons wants a list", ""},
 		{"wrong type", replace("quorum: 1", "quorum: one"), `quorum is "one", want a whole number`, ""},
 		{"wrong duration", replace("status-age: 5m0s", "status-age: 5"), "want a duration", ""},
 		{"huge", func(s string) string { return s + strings.Repeat("#", 2<<20) }, "want at most", ""},
@@ -163,14 +164,14 @@ func TestConfigMisuse(t *testing.T) {
 		{"owners threshold 0", replace("threshold: 1", "threshold: 0"), "owners: ", ""},
 		{"owners threshold above keys", replace("threshold: 1", "threshold: 2"), "owners: ", ""},
 		{"owner key", replace("PUBLIC KEY", "PRIVATE KEY"), "owners: key 1: ", ""},
-		{"min-head 0", replace("min-head: 1", "min-head: 0"), "min_head is 0", ""},
-		{"quorum 0", replace("quorum: 1", "quorum: 0"), "quorum is 0", ""},
+		{"min-head 0", replace("min-head: 1", "min-head: 0"), "min-head: got 0", ""},
+		{"quorum 0", replace("quorum: 1", "quorum: 0"), "quorum: got 0", ""},
 		{"quorum above daemons", replace("quorum: 1", "quorum: 2"), "quorum: got 2, and 1 daemons are named", ""},
-		{"mode", replace("mode: enforce", "mode: maybe"), `mode is "maybe"`, ""},
-		{"offline", replace("offline: last-known", "offline: always"), `offline is "always"`, ""},
-		{"max-offline beyond a day", replace("max-offline: 8h0m0s", "max-offline: 25h"), "max_offline is 25h0m0s", ""},
+		{"mode", replace("mode: enforce", "mode: maybe"), `mode: got "maybe"`, ""},
+		{"offline", replace("offline: last-known", "offline: always"), `offline: got "always"`, ""},
+		{"max-offline beyond a day", replace("max-offline: 8h0m0s", "max-offline: 25h"), "max-offline: got 25h0m0s", ""},
 		{"status-interval as long as status-age", replace("status-interval: 30s", "status-interval: 5m"), "status-interval: got 5m0s", ""},
-		{"relative state-dir", replace("state-dir: /", "state-dir: "), "state is \"var", ""},
+		{"relative state-dir", replace("state-dir: /", "state-dir: "), "state-dir: got \"var", ""},
 		{"unvalidated", func(s string) string { return s + "allow-unvalidated: [rsa]\n" }, "allow-unvalidated: got \"rsa\"", ""},
 		{"no workload API", remove("workload-api:"), "workload-api: missing", ""},
 	} {
@@ -201,15 +202,52 @@ func TestConfigMisuse(t *testing.T) {
 	}
 }
 
+// What is wrong with a value is told at its place, also where the gate's rules
+// check it, and what is missing at the nearest key around it.
 func TestConfigPosition(t *testing.T) {
-	data, err := good(t).Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := 1 + strings.Count(string(data[:strings.Index(string(data), "quorum:")]), "\n")
-	_, err = trust.Parse("t.yaml", []byte(strings.Replace(string(data), "quorum:", "quorom:", 1)))
-	if prefix := "t.yaml:" + strings.TrimSpace(itoa(want)) + ":1: "; err == nil || !strings.HasPrefix(err.Error(), prefix) {
-		t.Errorf("got %v, want prefix %s", err, prefix)
+	for _, test := range []struct {
+		name   string
+		change func(string) string
+		at     string // what begins the line in the changed text, or "" for the whole file
+		text   string
+	}{
+		{"unknown key", replace("quorum:", "quorom:"), "quorom:", "unknown key"},
+		{"min-head", replace("min-head: 1", "min-head: 0"), "min-head:", "min-head: got 0"},
+		{"quorum", replace("quorum: 1", "quorum: 0"), "quorum:", "quorum: got 0"},
+		{"mode", replace("mode: enforce", "mode: maybe"), "mode:", "mode: got"},
+		{"offline", replace("offline: last-known", "offline: always"), "offline:", "offline: got"},
+		{"status-age", replace("status-age: 5m0s", "status-age: 2h"), "status-age:", "status-age: got 2h0m0s"},
+		{"max-offline", replace("max-offline: 8h0m0s", "max-offline: 25h"), "max-offline:", "max-offline: got"},
+		{"deadline", replace("deadline: 8s", "deadline: 2m"), "deadline:", "deadline: got"},
+		{"state-dir", replace("state-dir: /", "state-dir: "), "state-dir:", "state-dir: got"},
+		{"socket", replace("socket: /", "socket: "), "socket:", "socket: got"},
+		{"inside tee", replace("- sim-snp", "- tdx"), "  kinds:", "tee.kinds: got"},
+		{"missing in tee", replace("  simulator-roots:", "  ak-cas:"), "tee:", "tee.simulator-roots: none"},
+		{"missing", remove("workload-api:"), "", "workload-api: missing"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			data, err := good(t).Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := test.change(string(data))
+			want := "t.yaml:1:1: "
+			if test.at != "" {
+				before, after, ok := strings.Cut(changed, "\n"+test.at)
+				if !ok {
+					t.Fatalf("no line begins with %q", test.at)
+				}
+				line := 2 + strings.Count(before, "\n")
+				if strings.HasPrefix(after, "\n") {
+					line++ // the value begins on the next line
+				}
+				want = fmt.Sprintf("t.yaml:%d:", line)
+			}
+			_, err = trust.Parse("t.yaml", []byte(changed))
+			if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("got %v, want %s…%s", err, want, test.text)
+			}
+		})
 	}
 }
 
@@ -284,8 +322,6 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
-
-func itoa(n int) string { return big.NewInt(int64(n)).String() }
 
 func replace(from, to string) func(string) string {
 	return func(s string) string { return strings.Replace(s, from, to, 1) }

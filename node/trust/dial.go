@@ -53,7 +53,7 @@ func Dial(c Config, address string, src *spiffe.Source) (*Conn, error) {
 		}),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy())
 	if err != nil {
-		return nil, verdict.Misused("", "connecting to %.128q: %w", address, err)
+		return nil, verdict.Misused("name daemons by host:port", "connecting to %.128q: %w", address, err)
 	}
 	return &Conn{AssayServiceClient: assayv1.NewAssayServiceClient(conn), address: address, src: src, conn: conn, creds: creds}, nil
 }
