@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -111,6 +113,47 @@ func TestCodesDocument(t *testing.T) {
 	}
 	if d := cmp.Diff(string(got), doc.String()); d != "" {
 		t.Errorf("docs/codes.md is not what the table says (-file +table):\n%s", d)
+	}
+}
+
+// What is said of tickets and statements is read on nodes and by people with assay
+// alike: the agent is named only as what does it on a node.
+func TestCodesForBothReaders(t *testing.T) {
+	seen := 0
+	for _, info := range verdict.Codes() {
+		family, _, _ := strings.Cut(string(info.Code), ".")
+		if family != "ticket" && family != "issuer" {
+			continue
+		}
+		seen++
+		text := info.Meaning + "; " + info.Hint
+		if strings.Contains(text, "this node") || strings.Contains(text, "agent") && !strings.Contains(text, "on a node the agent") {
+			t.Errorf("%s speaks to nodes alone: %s", info.Code, text)
+		}
+	}
+	if seen < 20 {
+		t.Errorf("got %d codes of tickets and statements, want them all", seen)
+	}
+}
+
+// TestSpans: bounds of times are told in hours, where they are hours.
+func TestSpans(t *testing.T) {
+	for life, want := range map[time.Duration]string{
+		99 * time.Hour:                 "valid for 99h, want 1s to 72h",
+		73*time.Hour + 30*time.Minute:  "valid for 73h30m, want 1s to 72h",
+		100*time.Hour + 10*time.Second: "valid for 100h0m10s, want",
+		-10 * time.Minute:              "valid for -10m, want",
+		0:                              "valid for 0s, want",
+		// More seconds than a duration has room for.
+		math.MaxInt64: "s, want 1s to 72h",
+	} {
+		e := verdict.Exception{Cluster: "c", Digests: []verdict.Digest{verdict.SHA256(nil)}, ID: "i", Owner: "o", Reason: "r", NotBefore: 1e9, NotAfter: 1e9 + int64(life/time.Second)}
+		if life == math.MaxInt64 {
+			e.NotAfter = math.MaxInt64
+		}
+		if _, err := verdict.SignException(e); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", life, err, want)
+		}
 	}
 }
 

@@ -142,7 +142,7 @@ func (h Head) check() error {
 		return errors.New("counter is 0, want at least 1")
 	}
 	if h.Grace < 0 || time.Duration(h.Grace) > MaxGrace/time.Second {
-		return fmt.Errorf("grace is %d seconds, want 0 to %d", h.Grace, MaxGrace/time.Second)
+		return fmt.Errorf("grace is %s, want 0s to %s", span(h.Grace), span(int64(MaxGrace/time.Second)))
 	}
 	if h.NotAfter <= 0 {
 		return errors.New("not_after is missing")

@@ -5,6 +5,7 @@ package verdict
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -263,7 +264,22 @@ func checkWindow(from, to int64, most time.Duration) error {
 		return errors.New("a time is missing")
 	}
 	if to <= from || time.Duration(to-from) > most/time.Second {
-		return fmt.Errorf("valid for %d seconds, want 1 to %d", to-from, most/time.Second)
+		return fmt.Errorf("valid for %s, want 1s to %s", span(to-from), span(int64(most/time.Second)))
 	}
 	return nil
+}
+
+// span writes seconds as people do: 72h, 1h30m, 5s.
+func span(seconds int64) string {
+	if seconds > int64(math.MaxInt64/time.Second) || seconds < int64(math.MinInt64/time.Second) {
+		return fmt.Sprintf("%ds", seconds)
+	}
+	text := (time.Duration(seconds) * time.Second).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }

@@ -184,7 +184,7 @@ func (t Ticket) checkLife() error {
 		most = MaxDenialLife
 	}
 	if life := t.Exp - t.Iat; life <= 0 || time.Duration(life) > most/time.Second {
-		return fmt.Errorf("it lives %d seconds, want 1 to %d", life, most/time.Second)
+		return fmt.Errorf("it lives %s, want 1s to %s", span(life), span(int64(most/time.Second)))
 	}
 	if t.Nbf >= t.Exp {
 		return errors.New("nbf is not before exp")

@@ -31,13 +31,13 @@ const (
 func (a *agent) listen(ctx context.Context) (*net.UnixListener, error) {
 	path := a.config.Socket
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, verdict.Misused("", "listening: %w", err)
+		return nil, verdict.Misused("give socket a place that the agent may write", "listening: %w", err)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
-		return nil, verdict.Misused("", "listening: %s exists and is no socket", path)
+		return nil, verdict.Misused("remove it, or name another socket in trust.yaml", "listening: %s exists and is no socket", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, verdict.Misused("", "listening: %w", err)
+		return nil, verdict.Misused("give socket a place that the agent may write", "listening: %w", err)
 	}
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "unix", path)

@@ -60,7 +60,7 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, verdict.Misused("", "opening state folder: %w", err)
+		return nil, verdict.Misused("the folder and what is in it must belong to the agent's user", "opening state folder: %w", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(verdict.Misused("each agent needs a state-dir of its own", "opening state folder: another agent uses %s", dir), lock.Close())

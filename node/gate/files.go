@@ -10,7 +10,21 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"github.com/assayd/assay/verdict"
 )
+
+// errUnsafe says that someone else could have written a file or folder.
+var errUnsafe = errors.New("want nobody but its owner to write it")
+
+// stateCode is the code of an error of the state folder: agent.state where others
+// could have written it, and else what is missing then.
+func stateCode(err error, missing verdict.Code) verdict.Code {
+	if errors.Is(err, errUnsafe) {
+		return verdict.AgentState
+	}
+	return missing
+}
 
 // readOwned reads a regular file of at most limit bytes that belongs to root, to
 // the user of this process or to one of uids, and that nobody else may write:
@@ -49,10 +63,10 @@ func checkOwned(path string, info fs.FileInfo, uids []uint32) error {
 		return fmt.Errorf("%s: this platform does not tell who owns it", path)
 	}
 	if euid := os.Geteuid(); stat.Uid != 0 && int64(stat.Uid) != int64(euid) && !slices.Contains(uids, stat.Uid) {
-		return fmt.Errorf("%s belongs to user %d, want root", path, stat.Uid)
+		return fmt.Errorf("%s belongs to user %d and not to root, %w", path, stat.Uid, errUnsafe)
 	}
 	if perm := info.Mode().Perm(); perm&0o022 != 0 {
-		return fmt.Errorf("%s has mode %04o, want nobody but its owner to write it", path, perm)
+		return fmt.Errorf("%s has mode %04o, %w", path, perm, errUnsafe)
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func (g *Gate) decide(ctx context.Context, q Query, at time.Time) (Decision, err
 	a, agentErr := g.ask(ctx, q.Name, digest)
 	state, err := OpenState(g.config.State, g.config.AgentUID)
 	if err != nil {
-		return Decision{}, verdict.Fail(verdict.HeadMissing, "deciding about %s: %w", image, err)
+		return Decision{}, verdict.Fail(stateCode(err, verdict.HeadMissing), "deciding about %s: %w", image, err)
 	}
 	k := g.Knowledge(state, at)
 	k.AgentErr = agentErr
@@ -119,7 +119,7 @@ func (g *Gate) Knowledge(state State, at time.Time) Knowledge {
 	owners := g.config.Owners
 	owners.After = g.config.MinHead
 	if k.Marks, k.HeadErr = state.Marks(); k.HeadErr != nil {
-		k.HeadErr = verdict.Fail(verdict.Internal, "%w", k.HeadErr)
+		k.HeadErr = verdict.Fail(stateCode(k.HeadErr, verdict.Internal), "%w", k.HeadErr)
 		return k
 	}
 	k.Head, k.HeadErr = state.Head(owners, g.config.MinHead, k.Marks, at)

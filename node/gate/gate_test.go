@@ -4,6 +4,7 @@ package gate_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -602,6 +603,37 @@ func TestExceptionWithoutHead(t *testing.T) {
 	w.json(gate.MarksFile, gate.Marks{V: 1, Head: verdict.HeadRef{Counter: 3, Digest: verdict.SHA256(nil)}})
 	if d := w.decide(query(), at); d.Allowed() || code(d) != verdict.HeadMissing {
 		t.Errorf("head lost: got %s", d.Line())
+	}
+}
+
+// What others can write is not believed, and the gate says that instead of that
+// something is missing. No exception helps: it lies in the same folder.
+func TestStateOfOthers(t *testing.T) {
+	for _, name := range []string{"", gate.HeadFile, gate.MarksFile} {
+		for _, mode := range []os.FileMode{0o777, 0o770, 0o707} {
+			t.Run(fmt.Sprintf("%s %o", name, mode), func(t *testing.T) {
+				w := newWorld(t)
+				w.write()
+				w.file("exceptions/a.json", w.exception(nil))
+				path := filepath.Join(w.config.State, name)
+				was, err := os.Stat(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chmod(path, mode); err != nil {
+					t.Fatal(err)
+				}
+				if d := w.decide(query(), at); d.Allowed() || code(d) != verdict.AgentState || !strings.Contains(d.Line(), fmt.Sprintf("has mode %04o", mode)) {
+					t.Errorf("got %s, want %s with the mode", d.Line(), verdict.AgentState)
+				}
+				if err := os.Chmod(path, was.Mode().Perm()); err != nil {
+					t.Fatal(err)
+				}
+				if d := w.decide(query(), at); !d.Allowed() {
+					t.Errorf("got %s with the mode as it was", d.Line())
+				}
+			})
+		}
 	}
 }
 

@@ -306,11 +306,12 @@ func (s State) Marks() (Marks, error) {
 }
 
 // Head reads and checks HeadFile against the owners and the marks. The error is a
-// *verdict.Refusal of the family head or a *verdict.Failure head.missing.
+// *verdict.Refusal of the family head or a *verdict.Failure head.missing, or agent.state
+// where others can write the file.
 func (s State) Head(owners verdict.Owners, least uint64, m Marks, at time.Time) (verdict.CheckedHead, error) {
 	data, err := s.Read(HeadFile, MaxHeadFile)
 	if err != nil {
-		return verdict.CheckedHead{}, verdict.Fail(verdict.HeadMissing, "reading head: %w", err)
+		return verdict.CheckedHead{}, verdict.Fail(stateCode(err, verdict.HeadMissing), "reading head: %w", err)
 	}
 	set, err := verdict.ParseHeadSet(data)
 	if err != nil {

@@ -297,6 +297,14 @@ func timeFlag(name, value string) (time.Time, error) {
 	return t, nil
 }
 
+// lifeFlag refuses a life that is none or longer than readers take.
+func lifeFlag(name string, life, most time.Duration, hint string) error {
+	if life <= 0 || life > most {
+		return verdict.Misused(hint, "flag --%s is %s, want more than 0 and at most %gh", name, life, most.Hours())
+	}
+	return nil
+}
+
 // nearHint proposes the nearest of names, or returns the empty string.
 func nearHint(got string, names []string) string {
 	best, least := "", 3

@@ -63,6 +63,9 @@ func (a *app) denySignCommand() *cobra.Command {
 			if denied(entries) == 0 {
 				return nil, verdict.Misused("name an --image, --repository, --identity, --key-digest, --statement, --measurement or --list", "signing deny document: it would deny nothing")
 			}
+			if err := lifeFlag("valid", life, verdict.MaxDenyLife, "to deny for longer, put the entries into the deny list of the next head: assay head sign"); err != nil {
+				return nil, err
+			}
 			k, err := owner.LoadKey(key, verdict.UseOwner)
 			if err != nil {
 				return nil, err

@@ -52,6 +52,9 @@ func (a *app) exceptionSignCommand() *cobra.Command {
 					}
 				}
 			} else {
+				if err := lifeFlag("valid", life, verdict.MaxExceptionLife, "ask for less, and sign another one when it ends"); err != nil {
+					return nil, err
+				}
 				begin, err := timeFlag("from", from)
 				if err != nil {
 					return nil, err

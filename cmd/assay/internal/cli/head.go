@@ -62,7 +62,7 @@ func (a *app) headInitCommand() *cobra.Command {
 				owners.Threshold = max(1, len(pubs)) // all of them: the strictest
 			}
 			if n := max(1, len(pubs)); owners.Threshold < 1 || owners.Threshold > n {
-				return nil, verdict.Misused("", "flag --threshold is %d, want 1 to %d owners", threshold, n)
+				return nil, verdict.Misused("leave it out for all of them, or name more with --owner", "flag --threshold is %d, want 1 to %d owners", threshold, n)
 			}
 			if err := file.MakeFolder(dir); err != nil {
 				return nil, err
@@ -137,6 +137,9 @@ func (a *app) headRenewCommand() *cobra.Command {
 	c := a.command("renew HEAD.json --key renewal.key [--valid 168h]", "Move the end of a head by the renewal key; its bytes do not change",
 		"  assay head renew owners/head.json --key owners/renewal.key", exactly(1, "a head set"),
 		func(_ context.Context, args []string) (*answer, error) {
+			if err := lifeFlag("valid", life, verdict.MaxRenewalLife, "renew again before it ends, or sign the next head: assay head sign"); err != nil {
+				return nil, err
+			}
 			k, err := owner.LoadKey(key, verdict.UseRenewal)
 			if err != nil {
 				return nil, err

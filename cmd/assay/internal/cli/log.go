@@ -55,7 +55,7 @@ func (a *app) logGetCommand() *cobra.Command {
 			}
 			found, err := a.findLeaf(ctx, args, &f)
 			if err != nil {
-				return notFound(err), err
+				return logHint(err, args), err
 			}
 			if f.out != "" {
 				if err := file.Write(f.out, found.Object, file.Public); err != nil {
@@ -76,7 +76,7 @@ func (a *app) logProveCommand() *cobra.Command {
 		func(ctx context.Context, args []string) (*answer, error) {
 			found, err := a.findLeaf(ctx, args, &f)
 			if err != nil {
-				return notFound(err), err
+				return logHint(err, args), err
 			}
 			if f.out != "" {
 				if err := file.Write(f.out, found.file, file.Public); err != nil {
@@ -90,12 +90,19 @@ func (a *app) logProveCommand() *cobra.Command {
 	return c
 }
 
-// notFound is the answer to go with err. The hint of its code is about signing.
-func notFound(err error) *answer {
-	if verdict.CodeOf(err) != verdict.LogMissing {
-		return nil
+// logHint is the answer to go with err. The hints of these codes are about
+// signatures and their logs.
+func logHint(err error, args []string) *answer {
+	fromFile := len(args) == 1 && isFile(args[0])
+	switch code := verdict.CodeOf(err); {
+	case code == verdict.LogMissing:
+		return &answer{Hint: "see which shards and how many leaves there are: assay log get DIR"}
+	case code == verdict.InputMalformed && fromFile:
+		return &answer{Hint: "name a proof file as assay log prove --out writes it, or the daemon's log folder; if it was one, it is damaged: make it again"}
+	case code == verdict.LogProof && fromFile:
+		return &answer{Hint: "the file was changed, or is put together from several: make it again from the daemon's log folder"}
 	}
-	return &answer{Hint: "see which shards and how many leaves there are: assay log get DIR"}
+	return nil
 }
 
 // between is for commands with least to most arguments.
@@ -321,7 +328,7 @@ func (f *logFlags) where(args []string) (place, error) {
 		named++
 	}
 	if named > 1 {
-		return place{}, verdict.Misused("", "reading log: index, --core and --ticket name a leaf each, want one of them")
+		return place{}, verdict.Misused("a ticket names index and core itself", "reading log: index, --core and --ticket name a leaf each, want one of them")
 	}
 	return w, nil
 }

@@ -120,6 +120,10 @@ func TestLog(t *testing.T) {
 	lost := filepath.Join(dir, "lost.jws")
 	write(t, lost, []byte(strings.Split(first.ticket, ".")[0]+"."+strings.Split(makeShard(t, filepath.Join(dir, "elsewhere")).ticket, ".")[1]+".AA"))
 
+	junk := func(t *testing.T, dir string) {
+		t.Helper()
+		write(t, filepath.Join(dir, "junk"), []byte("no proof\n"))
+	}
 	runScripts(t, []script{
 		{name: "list", args: []string{"log", "get", logDir}, stdout: []string{"boot " + first.boot, "origin " + second.origin, "leaves 2"}},
 		{name: "get by core", args: []string{"log", "get", logDir, "--core", string(first.core)}, stdout: []string{"leaf 1 of 2", "verdict passed", `"verificationResult": "PASSED"`, "registry.example/app@" + aDigest}},
@@ -128,13 +132,18 @@ func TestLog(t *testing.T) {
 		{name: "prove under a statement", args: []string{"log", "prove", logDir, "--ticket", ticket, "--statement", string(second.statement)}, stdout: []string{"proven: leaf 1"}},
 		{name: "prove under another statement", args: []string{"log", "prove", logDir, "--ticket", ticket, "--statement", string(first.statement)}, status: 1, code: verdict.TicketStatement},
 		{name: "prove from a file", args: []string{"log", "prove", proofFile, "--statement", string(second.statement)}, stdout: []string{"proven: leaf 1"}},
-		{name: "prove from a file with another leaf", args: []string{"log", "prove", damaged}, status: 1, code: verdict.LogProof},
+		{name: "prove from a file with another leaf", args: []string{"log", "prove", damaged}, status: 1, code: verdict.LogProof, stderr: []string{"hint: the file was changed"}},
+		{name: "prove from a file that is no proof", setup: junk, args: []string{"log", "prove", "$DIR/junk"}, status: 1, code: verdict.InputMalformed, stderr: []string{"hint: name a proof file as assay log prove --out writes it"}},
+		{name: "prove from an empty file", setup: func(t *testing.T, dir string) {
+			t.Helper()
+			write(t, filepath.Join(dir, "junk"), nil)
+		}, args: []string{"log", "prove", "$DIR/junk"}, status: 1, code: verdict.InputMalformed, stderr: []string{"hint: name a proof file"}},
 		{name: "several shards and none named", args: []string{"log", "prove", logDir, "1"}, status: 2, stderr: []string{"2 shards, and none is named"}},
 		{name: "index beyond the end", args: []string{"log", "prove", logDir, "9", "--boot", first.boot}, status: 1, code: verdict.LogMissing, stderr: []string{"hint: see which shards"}},
 		{name: "unknown core", args: []string{"log", "get", logDir, "--core", aDigest}, status: 1, code: verdict.LogMissing},
 		{name: "unknown origin", args: []string{"log", "get", logDir, "0", "--origin", "nobody.example/x"}, status: 1, code: verdict.LogMissing},
 		{name: "ticket of another log", args: []string{"log", "prove", logDir, "--ticket", lost}, status: 1, code: verdict.LogMissing},
-		{name: "two leaves named", args: []string{"log", "prove", logDir, "1", "--core", string(first.core)}, status: 2},
+		{name: "two leaves named", args: []string{"log", "prove", logDir, "1", "--core", string(first.core)}, status: 2, stderr: []string{"hint: a ticket names"}},
 		{name: "index that is none", args: []string{"log", "get", logDir, "first"}, status: 2, stderr: []string{`index is "first"`}},
 		{name: "no folder", args: []string{"log", "get"}, status: 2},
 		{name: "folder without a log", args: []string{"log", "get", "$DIR"}, status: 2, stderr: []string{"no shard is in", "hint: name the folder log"}},

@@ -151,7 +151,7 @@ func TestHeadCommands(t *testing.T) {
 	runScripts(t, []script{
 		{name: "init makes a key", args: []string{"head", "init", "$DIR/o"}, stdout: []string{"1 of 1 owners sign"}, stderr: []string{"a key of one owner"}},
 		{name: "init takes no full folder", setup: signed, args: []string{"head", "init", "$DIR/owners"}, status: 2, stderr: []string{"nothing is overwritten"}},
-		{name: "init with a threshold too high", args: []string{"head", "init", "$DIR/o", "--threshold", "2"}, status: 2},
+		{name: "init with a threshold too high", args: []string{"head", "init", "$DIR/o", "--threshold", "2"}, status: 2, stderr: []string{"hint: leave it out"}},
 		{name: "init with a threshold below zero", args: []string{"head", "init", "$DIR/o", "--threshold", "-1"}, status: 2},
 		{name: "key is not overwritten", setup: signed, args: []string{"head", "key", "$DIR/owner-a.key"}, status: 2, stderr: []string{"it is there already"}},
 		{name: "key of another name", args: []string{"head", "key", "$DIR/owner.pem"}, status: 2},
@@ -162,8 +162,8 @@ func TestHeadCommands(t *testing.T) {
 			must(t, "head", "key", filepath.Join(dir, "x.key"))
 		},
 			args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/x.key"}, status: 2, stderr: []string{"is no owner's, neither of before nor of after"}},
-		{name: "sign for the past", setup: signed, args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/owner-a.key", "--valid", "-1h"}, status: 2},
-		{name: "sign with too long a grace", setup: signed, args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/owner-a.key", "--grace", "2h"}, status: 2},
+		{name: "sign for the past", setup: signed, args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/owner-a.key", "--valid", "-1h"}, status: 2, stderr: []string{"hint: say for how long"}},
+		{name: "sign with too long a grace", setup: signed, args: []string{"head", "sign", "$DIR/owners", "--key", "$DIR/owner-a.key", "--grace", "2h"}, status: 2, stderr: []string{"grace is 2h, want 0s to 1h"}},
 		{name: "sign without the references", setup: func(t *testing.T, dir string) {
 			t.Helper()
 			signed(t, dir)
@@ -188,8 +188,33 @@ func TestHeadCommands(t *testing.T) {
 		}, args: show, status: 1, code: verdict.HeadMalformed},
 		{name: "renew", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owners/renewal.key"}, stdout: []string{"head 1 ends "}},
 		{name: "renew to an end before the head's", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owners/renewal.key", "--valid", "1m"}, stderr: []string{"moves nothing: the head itself ends later"}},
-		{name: "renew by an owner's key", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owner-a.key"}, status: 1, code: verdict.HeadSignature},
-		{name: "renew for too long", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owners/renewal.key", "--valid", "200h"}, status: 2},
+		{name: "renew by an owner's key", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owner-a.key"}, status: 2, stderr: []string{"the key is owner ", "only renewal key ", "hint: name renewal.key"}},
+		{name: "renew by a stranger's key", setup: func(t *testing.T, dir string) {
+			t.Helper()
+			signed(t, dir)
+			must(t, "head", "key", filepath.Join(dir, "x.key"))
+		}, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/x.key"}, status: 2, stderr: []string{"does not renew this head", "hint: name renewal.key"}},
+		{name: "renew where no key renews", setup: func(t *testing.T, dir string) {
+			t.Helper()
+			signed(t, dir)
+			path := filepath.Join(dir, "owners", "owners.json")
+			o, err := verdict.ParseOwners(read(t, path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Renewal = nil
+			data, err := o.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, data)
+			must(t, "head", "sign", filepath.Join(dir, "owners"), "--key", filepath.Join(dir, "owner-a.key"))
+		}, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owners/renewal.key"}, status: 2, stderr: []string{"its owners name no renewal key", "hint: sign the next head"}},
+		{name: "renew for too long", setup: signed, args: []string{"head", "renew", "$DIR/owners/head.json", "--key", "$DIR/owners/renewal.key", "--valid", "200h"}, status: 2, stderr: []string{"--valid is 200h0m0s, want more than 0 and at most 168h", "hint: renew again"}},
+		{name: "exception for too long", setup: signed, args: []string{"exception", "sign", "$DIR/e.json", "--key", "$DIR/owner-a.key", "--digest", aDigest, "--cluster", "c", "--owner", "o", "--reason", "r", "--valid", "99h"},
+			status: 2, stderr: []string{"--valid is 99h0m0s, want more than 0 and at most 72h\n", "hint: ask for less"}},
+		{name: "exception for no time", setup: signed, args: []string{"exception", "sign", "$DIR/e.json", "--key", "$DIR/owner-a.key", "--digest", aDigest, "--cluster", "c", "--owner", "o", "--reason", "r", "--valid", "0s"},
+			status: 2, stderr: []string{"--valid is 0s"}},
 		{name: "deny", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest}, stdout: []string{"1 entries denied", "1 deny documents"}},
 		{name: "deny of everything there is", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest,
 			"--repository", "registry.example/app", "--identity", "a@example.org", "--issuer", "https://issuer.example", "--key-digest", aDigest, "--statement", aDigest,
@@ -197,7 +222,7 @@ func TestHeadCommands(t *testing.T) {
 		{name: "deny of nothing", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key"}, status: 2, stderr: []string{"it would deny nothing"}},
 		{name: "deny of a whole issuer", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--issuer", "https://issuer.example"}, status: 2},
 		{name: "deny of no digest", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", "latest"}, status: 2, stderr: []string{"--image"}},
-		{name: "deny for too long", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest, "--valid", "169h"}, status: 2},
+		{name: "deny for too long", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest, "--valid", "169h"}, status: 2, stderr: []string{"at most 168h", "hint: to deny for longer"}},
 		{name: "deny by a stranger", setup: func(t *testing.T, dir string) {
 			t.Helper()
 			signed(t, dir)

@@ -93,7 +93,7 @@ func (a *app) policyConvertCommand() *cobra.Command {
 				for _, n := range res.Notes {
 					a.warn("%s: %s", n.Where, n.Text)
 				}
-				return nil, verdict.Misused("", "%s: nothing of it could be carried over", args[0])
+				return nil, verdict.Misused("the warnings say why; write the policy by hand: assay policy schema", "%s: nothing of it could be carried over", args[0])
 			}
 			policy, err := res.Policy.Encode()
 			if err != nil {

@@ -152,7 +152,7 @@ func (f *verifyFlags) check() error {
 	case oneOff && len(f.keys) == 0 && len(f.x509) == 0 && !notation && (f.identity == "" || f.issuer == ""):
 		return verdict.Misused("an identity is a subject together with its OIDC issuer", "--certificate-identity and --certificate-oidc-issuer belong together, and one is missing")
 	case !notation && (len(f.notationTSA) > 0 || len(f.subjects) > 0):
-		return verdict.Misused("", "--notation-tsa and --notation-subject go with --notation-ca or --notation-signing-authority")
+		return verdict.Misused("name the authority, or leave them out", "--notation-tsa and --notation-subject go with --notation-ca or --notation-signing-authority")
 	case f.revocation != "" && !notation && len(f.x509) == 0:
 		return verdict.Misused("write it into the policy", "--revocation goes with --x509-ca or --notation-ca")
 	case !oneOff && (f.requireLog || f.attestation != ""):
@@ -164,7 +164,7 @@ func (f *verifyFlags) check() error {
 	case f.server.addr == "" && (f.server.trust != "" || f.server.workloadAPI != ""):
 		return verdict.Misused("name the daemon with --server", "--trust and --workload-api go with --server")
 	case f.timeout <= 0:
-		return verdict.Misused("", "flag --timeout is %s, want more than 0", f.timeout)
+		return verdict.Misused("write it as 30s or 2m", "flag --timeout is %s, want more than 0", f.timeout)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ type Result struct {
 // is in none of the formats is a [verdict.Misuse].
 func Convert(name string, data []byte) (*Result, error) {
 	if len(data) > MaxBytes {
-		return nil, verdict.Misused("", "%s: %d bytes, want at most %d", name, len(data), MaxBytes)
+		return nil, verdict.Misused("check that this is a policy", "%s: %d bytes, want at most %d", name, len(data), MaxBytes)
 	}
 	c := &converter{Result: Result{Policy: verifier.Policy{Version: 1, Authorities: map[string]verifier.Authority{}}, TrustStores: map[string]string{}}}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
@@ -61,7 +61,7 @@ func Convert(name string, data []byte) (*Result, error) {
 			return nil, verdict.Misused("want YAML or JSON", "%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		if i == maxDocuments {
-			return nil, verdict.Misused("", "%s: more than %d documents", name, maxDocuments)
+			return nil, verdict.Misused("split the file", "%s: more than %d documents", name, maxDocuments)
 		}
 		if doc == nil {
 			continue
@@ -71,7 +71,7 @@ func Convert(name string, data []byte) (*Result, error) {
 		}
 	}
 	if len(c.Formats) == 0 {
-		return nil, verdict.Misused("", "%s: there is nothing in it", name)
+		return nil, verdict.Misused("want a ClusterImagePolicy, a Kyverno policy with verifyImages, a notation trust policy or a containers policy.json", "%s: there is nothing in it", name)
 	}
 	return &c.Result, nil
 }

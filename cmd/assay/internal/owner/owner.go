@@ -216,7 +216,7 @@ func Sign(o Options) (Signed, error) {
 	}
 	head.Counter, head.Grace, head.NotAfter = 1, int64(o.Grace/time.Second), o.NotAfter.Unix()
 	if !o.NotAfter.After(o.At) {
-		return Signed{}, verdict.Misused("", "signing head: it would end %s, before it begins", o.NotAfter.UTC().Format(time.RFC3339))
+		return Signed{}, verdict.Misused("say for how long with --valid, such as 2160h", "signing head: it would end %s, before it begins", o.NotAfter.UTC().Format(time.RFC3339))
 	}
 	anchor, err := LoadOwners(filepath.Join(o.Dir, OwnersFile))
 	if err != nil {
@@ -387,11 +387,29 @@ func Renew(path string, key *verdict.Key, at, notAfter time.Time) (verdict.Check
 	if err != nil {
 		return verdict.CheckedHead{}, err
 	}
+	if err := checkRenewalKey(checked.Owners, key); err != nil {
+		return verdict.CheckedHead{}, err
+	}
 	set.Renewal, err = verdict.SignRenewal(verdict.Renewal{Counter: checked.Counter, Head: checked.Digest, Iat: at.Unix(), NotAfter: notAfter.Unix()}, key)
 	if err != nil {
 		return verdict.CheckedHead{}, err
 	}
 	return writeSet(path, set)
+}
+
+// checkRenewalKey says which key renews, where it is not this one. Readers would
+// refuse the renewal as one that owners did not sign, which tells nothing.
+func checkRenewalKey(o verdict.Owners, key *verdict.Key) error {
+	switch {
+	case o.Renewal == nil:
+		return verdict.Misused("sign the next head: assay head sign; to renew later ones, name a renewal key in "+OwnersFile, "renewing head: its owners name no renewal key")
+	case key.Kid() == o.Renewal.Kid:
+		return nil
+	case slices.ContainsFunc(o.Keys, func(k verdict.JWK) bool { return k.Kid == key.Kid() }):
+		return verdict.Misused("name "+RenewalFile+", which assay head init made beside "+OwnersFile+"; an owner's key signs the next head: assay head sign",
+			"renewing head: the key is owner %s's, and only renewal key %s renews", key.Kid(), o.Renewal.Kid)
+	}
+	return verdict.Misused("name "+RenewalFile+", which assay head init made beside "+OwnersFile, "renewing head: key %s does not renew this head, renewal key %s does", key.Kid(), o.Renewal.Kid)
 }
 
 // Deny adds a deny document of one owner to the head set at path, and drops
