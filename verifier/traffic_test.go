@@ -317,7 +317,8 @@ func TestContentIsShared(t *testing.T) {
 		}
 		wg.Go(func() {
 			started <- struct{}{}
-			if _, _, err := r.Manifest(ctx, w.image.Repository, w.image.Digest); verdict.CodeOf(err) != verdict.RegistryTimeout {
+			// Who comes after the answer has it without asking.
+			if _, _, err := r.Manifest(ctx, w.image.Repository, w.image.Digest); err != nil && verdict.CodeOf(err) != verdict.RegistryTimeout {
 				t.Errorf("who left: %v", err)
 			}
 		})
