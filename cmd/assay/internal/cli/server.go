@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -92,7 +93,11 @@ func (a *app) appraise(ctx context.Context, f *serverFlags) (*asked, error) {
 		return nil, err
 	}
 	var marks gate.Marks
-	if state, err := gate.OpenState(l.config.StateDir, l.config.AgentUID); err == nil {
+	switch state, err := gate.OpenState(l.config.StateDir, l.config.AgentUID); {
+	case errors.Is(err, fs.ErrNotExist): // no node runs here
+	case err != nil:
+		a.warn("an older head or daemon than a node here has seen would pass: %v", err)
+	default:
 		if marks, err = state.Marks(); err != nil {
 			return nil, errors.Join(verdict.Fail(verdict.Internal, "reading marks: %w", err), l.close())
 		}

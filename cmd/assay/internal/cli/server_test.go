@@ -123,6 +123,19 @@ func TestServer(t *testing.T) {
 	logDir := filepath.Join(dir, "state", "assayd", "log")
 	runScripts(t, []script{
 		{name: "appraise", args: at("ci", "statement", "appraise"), stdout: []string{"accepted statement sha256:", "simulated true, unwitnessed true"}, stderr: []string{"runs in a simulator", "unwitnessed"}},
+		{name: "state folder that others can write", setup: func(t *testing.T, base string) {
+			t.Helper()
+			state := filepath.Join(base, "state")
+			if err := os.Mkdir(state, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(state, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			was := string(read(t, filepath.Join(dir, "ci", devdir.TrustFile)))
+			from, _, _ := strings.Cut(was[strings.Index(was, "state-dir: "):], "\n")
+			write(t, filepath.Join(base, "trust.yaml"), []byte(strings.Replace(was, from, "state-dir: "+state, 1)))
+		}, args: []string{"statement", "appraise", "--server", addr, "--trust", "$DIR/trust.yaml"}, stdout: []string{"accepted statement sha256:"}, stderr: []string{"than a node here has seen would pass", "has mode 0777"}},
 		{name: "pass", args: at("ci", "verify", y.image(y.keyless)), stdout: []string{"pass " + y.image(y.keyless) + ` by rule "acme"`, testSubject, "simulated evidence"}},
 		{name: "pass with a ticket", args: at("node-a", "verify", y.image(y.keyless)), stdout: []string{"pass " + y.image(y.keyless) + " for spiffe://dev.assay.invalid/assay/node/dev/node-a"}},
 		{name: "pass by tag", args: append(at("ci", "verify", y.host+"/app:keyless"), "--plain-http", y.host), stdout: []string{"pass "}, stderr: []string{"a tag can move"}},

@@ -199,7 +199,11 @@ func (o *object) text(name string) string {
 }
 
 func (o *object) flag(name string) bool {
-	b, _ := o.get(name).(bool)
+	v := o.get(name)
+	b, ok := v.(bool)
+	if !ok && v != nil {
+		o.c.note(o.at(name), "is not true or false, and was left out")
+	}
 	return b
 }
 
@@ -209,6 +213,9 @@ func (o *object) number(name string) (int, bool) {
 		return n, true
 	case float64:
 		return int(n), true
+	case nil:
+	default:
+		o.c.note(o.at(name), "is not a number, and was left out")
 	}
 	return 0, false
 }
@@ -231,7 +238,11 @@ func (o *object) object(name string) *object { return o.part(o.at(name), o.get(n
 
 // list returns the objects of a list.
 func (o *object) list(name string) []*object {
-	items, _ := o.get(name).([]any)
+	v := o.get(name)
+	items, ok := v.([]any)
+	if !ok && v != nil {
+		o.c.note(o.at(name), "is not a list, and was left out")
+	}
 	var out []*object
 	for i, v := range items {
 		out = append(out, o.part(fmt.Sprintf("%s[%d]", o.at(name), i), v))
@@ -254,6 +265,9 @@ func (o *object) texts(name string) []string {
 			}
 		}
 		return out
+	case nil:
+	default:
+		o.c.note(o.at(name), "is neither a string nor a list of them, and was left out")
 	}
 	return nil
 }

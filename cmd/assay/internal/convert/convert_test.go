@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +89,35 @@ func TestLeftovers(t *testing.T) {
 			found = found || n.Where == tt.where
 		}
 		if !found {
+			t.Errorf("%s is not named in %+v", tt.where, res.Notes)
+		}
+	}
+}
+
+// TestWrongTypes: what is not of the type that its format has is named, and is not
+// taken for absent without a word: a demand would be lost.
+func TestWrongTypes(t *testing.T) {
+	for _, tt := range []struct{ file, old, new, where string }{
+		{"kyverno.yaml", "count: 1", "count: one", ".count"},
+		{"kyverno.yaml", "ignoreTlog: true", `ignoreTlog: "true"`, ".ignoreTlog"},
+		{"kyverno.yaml", "skipImageReferences:\n            - \"ghcr.io/acme/trusted*\"", "skipImageReferences: 7", ".skipImageReferences"},
+		{"trustpolicy.json", `"trustPolicies": [`, `"trustPolicies": {}, "others": [`, "trustPolicies"},
+	} {
+		data, err := os.ReadFile(filepath.Join("testdata", tt.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(string(data), tt.old, tt.new, 1)
+		if changed == string(data) {
+			t.Fatalf("%s: nothing was changed", tt.where)
+		}
+		res, err := convert.Convert(tt.file, []byte(changed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(res.Notes, func(n convert.Note) bool {
+			return strings.HasSuffix(n.Where, tt.where) && strings.Contains(n.Text, "and was left out")
+		}) {
 			t.Errorf("%s is not named in %+v", tt.where, res.Notes)
 		}
 	}
