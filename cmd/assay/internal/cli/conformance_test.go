@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/assayd/assay/verdict/flavour"
 )
 
 // conformanceArgs are the arguments in the order of the protocol, for one
@@ -69,7 +71,9 @@ func TestConformanceVerifyBundle(t *testing.T) {
 		for _, digest := range []bool{false, true} {
 			ran++
 			o := assay(t, conformanceArgs(t, v, digest)...)
-			if want := !strings.HasSuffix(v, "_fail"); (o.status == 0) != want || o.status > 2 {
+			if want := !strings.HasSuffix(v, "_fail"); want && outsideModule(o) {
+				t.Logf("%s: its log signs with Ed25519, which this build's module does not have", v)
+			} else if (o.status == 0) != want || o.status > 2 {
 				t.Errorf("%s, digest %t: want pass %t\n%s", v, digest, want, o)
 			}
 			t.Logf("%s, digest %t: %d %s", v, digest, o.status, strings.SplitN(o.stderr, "\n", 2)[0])
@@ -80,6 +84,12 @@ func TestConformanceVerifyBundle(t *testing.T) {
 	}
 }
 
+// outsideModule says whether a build with BoringCrypto refused Ed25519, which
+// that module does not have (design.md §11).
+func outsideModule(o outcome) bool {
+	return flavour.Current().Module == "boringcrypto" && o.status == 1 && strings.Contains(o.stderr, "Ed25519 is outside this build's validated crypto module")
+}
+
 // TestConformanceBinary runs a vector of each kind with the real binary.
 func TestConformanceBinary(t *testing.T) {
 	vectors(t)
@@ -87,7 +97,11 @@ func TestConformanceBinary(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/assayd/assay/cmd/assay").CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
-	for v, want := range map[string]int{"rekor2-happy-path": 0, "managed-key-happy-path": 0, "signature-mismatch_fail": 1} {
+	ed25519 := 0
+	if flavour.Current().Module == "boringcrypto" {
+		ed25519 = 1
+	}
+	for v, want := range map[string]int{"rekor2-happy-path": ed25519, "managed-key-happy-path": 0, "signature-mismatch_fail": 1} {
 		cmd := exec.CommandContext(t.Context(), binary, conformanceArgs(t, v, false)...)
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState == nil {
