@@ -30,6 +30,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -442,6 +443,10 @@ func (p *PKI) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	var der []byte
 	var err error
+	if strings.HasPrefix(r.URL.Path, "/ocsp/") && (r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/ocsp-request") {
+		http.Error(w, "want a POST of application/ocsp-request", http.StatusUnsupportedMediaType)
+		return
+	}
 	switch r.URL.Path {
 	case "/ocsp/issuer":
 		der, err = p.respond(r.Body, p.Issuer, p.IssuerKey)

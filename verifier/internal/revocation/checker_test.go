@@ -330,6 +330,29 @@ func TestR43(t *testing.T) {
 		{"delegate of another authority", func(o *revocationtest.OCSP) {
 			o.Signer, o.Key, o.Certificates = strangeResponder, strangeKey, []*x509.Certificate{strangeResponder}
 		}, verdict.RevocationUnavailable},
+		{"delegate, a signature of another key", func(o *revocationtest.OCSP) {
+			delegated(nil)(o)
+			o.Key = leafKey
+		}, verdict.RevocationUnavailable},
+		{"delegate of another name of the issuer", func(o *revocationtest.OCSP) {
+			renamed := *p.Issuer
+			renamed.RawSubject = p.Root.RawSubject
+			template := *responder
+			template.AuthorityKeyId = nil
+			der, err := x509.CreateCertificate(rand.Reader, &template, &renamed, &responderKey.PublicKey, p.IssuerKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Signer, o.Key, o.Certificates = c, responderKey, []*x509.Certificate{c}
+		}, verdict.RevocationUnavailable},
+		{"delegate with an RSA key", func(o *revocationtest.OCSP) {
+			o.Signer, o.Key, o.Certificates = rsaResponder(t, p, &rsaKey.PublicKey), rsaKey, []*x509.Certificate{rsaResponder(t, p, &rsaKey.PublicKey)}
+		}, ""},
+		{"a name that is not the issuer's", func(o *revocationtest.OCSP) { o.Signer = responder }, verdict.RevocationUnavailable},
 		{"too many certificates", func(o *revocationtest.OCSP) {
 			delegated(nil)(o)
 			o.Certificates = slices.Repeat(o.Certificates, 5)
@@ -350,12 +373,25 @@ func TestR43(t *testing.T) {
 		{"critical extension", func(o *revocationtest.OCSP) {
 			o.Extensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
 		}, verdict.RevocationUnavailable},
+		{"critical nonce", func(o *revocationtest.OCSP) {
+			o.Extensions, o.Nonce = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 2}, Critical: true, Value: o.Nonce}}, nil
+		}, ""},
+		{"two nonces", func(o *revocationtest.OCSP) {
+			o.Nonce = []byte{4, 1, 1}
+			o.Extensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 2}, Value: o.Nonce}}
+		}, verdict.RevocationUnavailable},
+		{"too many answers", func(o *revocationtest.OCSP) { o.Answers = slices.Repeat(o.Answers, 65) }, verdict.RevocationUnavailable},
 		{"other extension", func(o *revocationtest.OCSP) {
 			o.Extensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: []byte{5, 0}}}
 		}, ""},
 		{"critical extension of the answer", func(o *revocationtest.OCSP) {
 			o.Answers[0].Extensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
 		}, verdict.RevocationUnavailable},
+		{"critical extension of the answer that is known", func(o *revocationtest.OCSP) {
+			e := revocationtest.Invalidity(now)
+			e.Critical = true
+			o.Answers[0].Extensions = []pkix.Extension{e}
+		}, ""},
 		{"a signature of another key", func(o *revocationtest.OCSP) { o.Key = rsaKey }, verdict.RevocationUnavailable},
 		{"good beside revoked", func(o *revocationtest.OCSP) {
 			a := o.Answers[0]
@@ -398,6 +434,56 @@ func TestR43(t *testing.T) {
 		_, err := check(t, newChecker(t, p, nil), p.Chain(leaf), revocation.Stapled{})
 		wantCode(t, err, "")
 	})
+}
+
+// rsaResponder is a delegate with an RSA key.
+func rsaResponder(t *testing.T, p *revocationtest.PKI, key *rsa.PublicKey) *x509.Certificate {
+	t.Helper()
+	template, _, err := p.Responder(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: []byte{5, 0}}}
+	template.SubjectKeyId = nil
+	der, err := x509.CreateCertificate(rand.Reader, template, p.Issuer, key, p.IssuerKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestSmallKey(t *testing.T) {
+	if noSHA1() {
+		t.Skip("keys of 1024 bits are not to be made")
+	}
+	p, leaf, _ := leafWithOCSP(t)
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Skip(err)
+	}
+	c := rsaResponder(t, p, &key.PublicKey)
+	p.OnOCSP = func(o *revocationtest.OCSP) { o.Signer, o.Key, o.Certificates = c, key, []*x509.Certificate{c} }
+	_, err = check(t, newChecker(t, p, nil), p.Chain(leaf), revocation.Stapled{})
+	wantCode(t, err, verdict.RevocationUnavailable)
+}
+
+// A certificate that may sign OCSP responses does not answer for itself.
+func TestOwnAnswer(t *testing.T) {
+	p := newPKI(t, func(c *revocationtest.Config) { c.NoCRL = true })
+	self, key, err := p.Responder(func(c *x509.Certificate) { c.OCSPServer = []string{p.OCSPURL("issuer")} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.OnOCSP = func(o *revocationtest.OCSP) { o.Signer, o.Key, o.Certificates = self, key, []*x509.Certificate{self} }
+	_, err = check(t, newChecker(t, p, nil), p.Chain(self), revocation.Stapled{})
+	wantCode(t, err, verdict.RevocationUnavailable)
+	if _, err = check(t, newChecker(t, p, nil), p.Chain(issue(t, p, nil)), revocation.Stapled{}); err != nil {
+		t.Errorf("about another one: %v", err)
+	}
 }
 
 // A delegate without id-pkix-ocsp-nocheck is looked up in lists.
@@ -483,6 +569,16 @@ func TestR44(t *testing.T) {
 			e.ExtraExtensions = []pkix.Extension{critical}
 			l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, e)
 		}, verdict.RevocationUnavailable},
+		{"critical extensions of another entry that are known", func(l *x509.RevocationList) {
+			e := revocationtest.Entry(other.SerialNumber, revocationtest.Revocation{At: now, Reason: 1, Invalidity: now})
+			e.ExtraExtensions[0].Critical = true
+			l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, e)
+		}, ""},
+		{"too many extensions", func(l *x509.RevocationList) {
+			for i := range 33 {
+				l.ExtraExtensions = append(l.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, i}, Value: []byte{5, 0}})
+			}
+		}, verdict.RevocationUnavailable},
 		{"delta in the place of a complete list", listExtensions(revocationtest.DeltaOf(9)), verdict.RevocationUnavailable},
 		{"scope of this address", listExtensions(revocationtest.Scope{URL: p.CRLURL("issuer")}.Extension()), ""},
 		{"scope of another address", listExtensions(revocationtest.Scope{URL: p.CRLURL("part-2")}.Extension()), verdict.RevocationUnavailable},
@@ -537,10 +633,24 @@ func TestForgedList(t *testing.T) {
 		{"trailing byte", append(slices.Clone(one), 0), verdict.RevocationUnavailable},
 		{"nothing", nil, verdict.RevocationUnavailable},
 		{"without a number", withoutNumber(t, p, leaf), verdict.RevocationUnavailable},
+		{"of another name of the authority", func() []byte {
+			renamed := *p.Issuer
+			renamed.RawSubject = p.Root.RawSubject
+			return bytesOf(t)(x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(10), ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, &renamed, p.IssuerKey))
+		}(), verdict.RevocationUnavailable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			st := revocation.Stapled{CRLs: [][]byte{tc.der, issuers}}
 			_, err := check(t, newChecker(t, p, func(c *revocation.Config) { c.Fetch = nil }), p.Chain(leaf), st)
+			wantCode(t, err, tc.want)
+			p.OnHTTP = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/crl/issuer" {
+					return false
+				}
+				_, _ = w.Write(tc.der)
+				return true
+			}
+			_, err = check(t, newChecker(t, p, nil), p.Chain(leaf), revocation.Stapled{})
 			wantCode(t, err, tc.want)
 		})
 	}
@@ -653,10 +763,17 @@ func TestDelta(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p.OnCRL, p.OnDelta = tc.list, tc.delta
-			r, err := check(t, newChecker(t, p, nil), p.Chain(leaf), revocation.Stapled{})
+			c := newChecker(t, p, nil)
+			r, err := check(t, c, p.Chain(leaf), revocation.Stapled{})
 			wantCode(t, err, tc.want)
 			if err == nil && r.Evidence[1].Source != "delta-crl" {
 				t.Errorf("got evidence %+v, want the delta list too", r.Evidence)
+			}
+			before := len(p.Requests())
+			_, err = check(t, c, p.Chain(leaf), revocation.Stapled{})
+			wantCode(t, err, tc.want)
+			if got := p.Requests(); len(got) != before {
+				t.Errorf("got requests %q again", got[before:])
 			}
 			if tc.name == "complete" {
 				return // stapled it is what it is, a newer complete list
@@ -668,6 +785,18 @@ func TestDelta(t *testing.T) {
 			wantCode(t, err, tc.want)
 		})
 	}
+	t.Run("older than one that was seen", func(t *testing.T) {
+		c := newChecker(t, p, func(c *revocation.Config) { c.Fetch = nil })
+		for _, step := range []struct {
+			number int64
+			want   verdict.Code
+		}{{12, ""}, {11, verdict.RevocationUnavailable}, {12, ""}} {
+			delta := bytesOf(t)(p.Delta(leaf, func(l *x509.RevocationList) { l.Number = big.NewInt(step.number) }))
+			st := revocation.Stapled{CRLs: [][]byte{bytesOf(t)(p.CRL(leaf, nil)), delta, bytesOf(t)(p.CRL(p.Issuer, nil)), bytesOf(t)(p.Delta(p.Issuer, nil))}}
+			_, err := check(t, c, p.Chain(leaf), st)
+			wantCode(t, err, step.want)
+		}
+	})
 	t.Run("none", func(t *testing.T) {
 		st := revocation.Stapled{CRLs: [][]byte{bytesOf(t)(p.CRL(leaf, nil)), bytesOf(t)(p.CRL(p.Issuer, nil)), bytesOf(t)(p.Delta(p.Issuer, nil))}}
 		_, err := check(t, newChecker(t, p, func(c *revocation.Config) { c.Fetch = nil }), p.Chain(leaf), st)

@@ -174,7 +174,7 @@ func (c *crl) walk(found func(entry cryptobyte.String, serial cryptobyte.String)
 			var ext, id cryptobyte.String
 			var critical bool
 			if !exts.ReadASN1(&ext, cbasn1.SEQUENCE) || !ext.ReadASN1(&id, cbasn1.OBJECT_IDENTIFIER) ||
-				!ext.ReadOptionalASN1Boolean(&critical, cbasn1.BOOLEAN, false) || n == maxExtensions {
+				!readCritical(&ext, &critical) || n == maxExtensions {
 				return errors.New("the extensions of an entry are malformed")
 			}
 			if critical && !bytes.Equal(id, derReasonCode) && !bytes.Equal(id, derInvalidityDate) {
@@ -183,6 +183,12 @@ func (c *crl) walk(found func(entry cryptobyte.String, serial cryptobyte.String)
 		}
 	}
 	return nil
+}
+
+// readCritical reads the flag of an Extension. (cryptobyte's optional boolean is one
+// with an explicit tag, which this has not.)
+func readCritical(in *cryptobyte.String, critical *bool) bool {
+	return !in.PeekASN1Tag(cbasn1.BOOLEAN) || in.ReadASN1Boolean(critical)
 }
 
 // minimal tells whether n is the shortest form of an integer, the one that DER has:
@@ -357,8 +363,6 @@ func (c *crl) verify(issuer *x509.Certificate) error {
 		return errors.New("it has no number, without which an old one cannot be told from a new one")
 	case c.head.NextUpdate.IsZero():
 		return errors.New("it does not say when the next one is due")
-	case c.head.NextUpdate.Before(c.head.ThisUpdate):
-		return errors.New("it ends before it begins")
 	case c.point.indirect:
 		return errors.New("it is an indirect list, which is not supported")
 	case c.point.attribute:

@@ -495,8 +495,7 @@ func (l *lookup) knownLists(ctx context.Context) (*notRevoked, error) {
 		}
 		known = append(known, source{list, u})
 		if l.c.cfg.Fetch != nil && list.current(l.at) == nil && l.at.Sub(fetched) > refreshAfter {
-			key := l.crlKey(u)
-			_, _ = l.c.flights.start("crl "+u+string(key[:]), l.at, l.c.cfg.CRLTimeout, l.fetchList(u))
+			_, _ = l.c.flights.start(l.crlFlight(u), l.at, l.c.cfg.CRLTimeout, l.fetchList(u))
 		}
 	}
 	for _, list := range l.stapled.lists {
@@ -510,12 +509,6 @@ func (l *lookup) knownLists(ctx context.Context) (*notRevoked, error) {
 		l.remember(list)
 		if list.base == nil { // delta lists are looked for where they are needed
 			known = append(known, source{list, stapledURL})
-		}
-	}
-	// All entries first: what one list lets through another one may have.
-	for _, s := range known {
-		if err := l.listed(s.list, s.url); err != nil {
-			return nil, err
 		}
 	}
 	var best *notRevoked
@@ -543,38 +536,35 @@ func (l *lookup) askLists(ctx context.Context) (*notRevoked, error) {
 		if err != nil || n != nil {
 			return n, err
 		}
-		key := l.crlKey(u)
-		l.c.flights.rest("crl "+u+string(key[:]), l.at, errors.New("what it answered decides nothing"))
+		l.restList(u)
 	}
 	return nil, nil
+}
+
+// restList lets an address be whose list decides nothing.
+func (l *lookup) restList(address string) {
+	l.c.flights.rest(l.crlFlight(address), l.at, errors.New("what it answered decides nothing"))
+}
+
+func (l *lookup) crlFlight(address string) string {
+	key := l.crlKey(address)
+	return "crl " + address + string(key[:])
 }
 
 func (l *lookup) ask(ctx context.Context, address string) (*crl, error) {
 	if l.c.cfg.Fetch == nil {
 		return nil, errors.New("nobody is asked")
 	}
-	key := l.crlKey(address)
-	v, err := l.c.flights.fly(ctx, "crl "+address+string(key[:]), l.at, l.c.cfg.CRLTimeout, l.fetchList(address))
+	v, err := l.c.flights.fly(ctx, l.crlFlight(address), l.at, l.c.cfg.CRLTimeout, l.fetchList(address))
 	if err != nil {
 		return nil, err
 	}
 	return v.(*crl), nil
 }
 
-// listed refuses a certificate that the list has for good. The list may have ended,
-// or be older than one that was seen: what is revoked stays so.
-func (l *lookup) listed(list *crl, address string) error {
-	if list.covers(l.cert, l.points) == nil {
-		// What is malformed decides nothing, and judgeList says so.
-		if e, err := list.find(l.cert.SerialNumber); err == nil && e != nil && e.permanent() {
-			return l.refuse("crl", address, e)
-		}
-	}
-	return nil
-}
-
 // judgeList returns what a verified list says: a refusal, that the certificate is
-// not revoked, or nil for nothing.
+// not revoked, or nil for nothing. A list that has ended, or is older than one that
+// was seen, refuses what it has for good: what is revoked stays so.
 func (l *lookup) judgeList(ctx context.Context, list *crl, address string) (*notRevoked, error) {
 	nothing := func(err error) (*notRevoked, error) {
 		l.note("crl", address, err)
@@ -677,6 +667,7 @@ func (l *lookup) delta(ctx context.Context, list *crl, places []string) (*crl, *
 		if entry, ok := try(d, u); ok {
 			return d, entry, u, nil
 		}
+		l.restList(u)
 	}
 	if len(notes) == 0 {
 		notes = append(notes, errors.New("it names delta lists at no address that is asked"))

@@ -336,7 +336,7 @@ func readExtensions(in cryptobyte.String) ([]pkix.Extension, error) {
 		var one, value cryptobyte.String
 		var e pkix.Extension
 		if len(exts) == maxExtensions || !list.ReadASN1(&one, cbasn1.SEQUENCE) || !one.ReadASN1ObjectIdentifier(&e.Id) ||
-			!one.ReadOptionalASN1Boolean(&e.Critical, cbasn1.BOOLEAN, false) || !one.ReadASN1(&value, cbasn1.OCTET_STRING) || !one.Empty() {
+			!readCritical(&one, &e.Critical) || !one.ReadASN1(&value, cbasn1.OCTET_STRING) || !one.Empty() {
 			return nil, malformed
 		}
 		e.Value = value
