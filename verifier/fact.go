@@ -8,7 +8,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"slices"
@@ -292,14 +291,9 @@ func (m *material) verifyKeyless(e *entity) (*fact, *stageError) {
 		return nil, &stageError{stageTime, verdict.Refuse(verdict.TimeUnproven, "proving time: there is neither a signed entry timestamp nor a timestamp")}
 	}
 	// The chain has to be valid at every proven time ("hybrid model").
-	var chains [][]*x509.Certificate
-	for i, t := range times {
-		if i > 0 && t.Equal(times[i-1]) {
-			continue
-		}
-		if chains, err = verify.VerifyLeafCertificate(t, e.leaf, tm); err != nil {
-			return nil, &stageError{stageChain, explainChain(e.leaf, t, m.instance.material)}
-		}
+	chains, at, err := m.instance.material.verifyLeaf(e.leaf, times)
+	if err != nil {
+		return nil, &stageError{stageChain, explainChain(e.leaf, at, m.instance.material.TrustedRoot)}
 	}
 	if err := m.acceptChains(chains); err != nil {
 		return nil, &stageError{stageChain, err}
@@ -308,8 +302,8 @@ func (m *material) verifyKeyless(e *entity) (*fact, *stageError) {
 		return nil, &stageError{stageChain, err}
 	}
 	if m.sct {
-		if err := verify.VerifySignedCertificateTimestamp(chains, 1, tm); err != nil {
-			return nil, &stageError{stageSCT, explainSCT(e.leaf, err)}
+		if err := m.instance.material.verifySCT(chains); err != nil {
+			return nil, &stageError{stageSCT, err}
 		}
 	}
 	return &fact{claims: e.claims, signer: s, times: times, logs: logs}, nil
@@ -543,16 +537,6 @@ func explainChain(leaf *x509.Certificate, at time.Time, roots *root.TrustedRoot)
 		}
 	}
 	return verdict.Refuse(verdict.CertUntrusted, "verifying certificate chain: no path from %q to a listed authority", leaf.Issuer.String())
-}
-
-// oidSCTs marks embedded certificate-transparency timestamps (RFC 6962 §3.3).
-const oidSCTs = "1.3.6.1.4.1.11129.2.4.2"
-
-func explainSCT(leaf *x509.Certificate, cause error) error {
-	if !slices.ContainsFunc(leaf.Extensions, func(e pkix.Extension) bool { return e.Id.String() == oidSCTs }) {
-		return verdict.Refuse(verdict.SCTMissing, "verifying certificate transparency: the certificate has no timestamp of a log")
-	}
-	return verdict.Refuse(verdict.SCTInvalid, "verifying certificate transparency: %w", cause)
 }
 
 // A keyContent stands for a bare key in sigstore-go's steps. Windows of keys

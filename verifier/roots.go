@@ -99,7 +99,7 @@ type Roots struct {
 // logs, certificate-transparency logs and timestamp authorities.
 type instance struct {
 	digest   verdict.Digest // of its trusted_root.json
-	material *root.TrustedRoot
+	material *trustedRoot
 	// until is how long it counts, where it was fetched; stale is why it does not.
 	until time.Time
 	stale error
@@ -221,7 +221,7 @@ func parseInstance(data []byte) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{digest: verdict.SHA256(data), material: m}
+	i := &instance{digest: verdict.SHA256(data), material: newTrustedRoot(m)}
 	if !i.hasCA() && !i.hasLog() && !i.hasTimestamps() {
 		return nil, fmt.Errorf("it lists no certificate authority, log or timestamp authority")
 	}
