@@ -519,17 +519,10 @@ func parseBundle(data []byte) (*entity, error) {
 	if len(material.GetTlogEntries()) > maxLogEntries || len(material.GetTimestampVerificationData().GetRfc3161Timestamps()) > maxTimestamps {
 		return malformed("more than %d log entries or %d timestamps", maxLogEntries, maxTimestamps)
 	}
-	for _, t := range material.GetTlogEntries() {
-		kind, version, err := entryKind(t.GetCanonicalizedBody())
-		if err != nil {
-			return nil, err
-		}
-		// Only cosign's .att layers have it: bundles are younger.
-		if kind == "intoto" && version == "0.0.1" {
-			return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: log entry of kind intoto 0.0.1")
-		}
-	}
-	b, err := bundle.NewBundle(pb)
+	// The library reads the entries anew in each step, and here they are read
+	// once; what it demands of them checkBundle demands of each.
+	b, err := bundle.NewBundle(&protobundle.Bundle{MediaType: pb.GetMediaType(), Content: pb.GetContent(),
+		VerificationMaterial: &protobundle.VerificationMaterial{Content: material.GetContent(), TimestampVerificationData: material.GetTimestampVerificationData()}})
 	if errors.Is(err, bundle.ErrUnsupportedMediaType) {
 		return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: media type %q is not supported", clipQuote(pb.GetMediaType()))
 	}
@@ -540,8 +533,12 @@ func parseBundle(data []byte) (*entity, error) {
 		return nil, err
 	}
 	e := &entity{}
-	if e.entries, err = b.TlogEntries(); err != nil {
-		return malformed("%w", err)
+	for _, t := range material.GetTlogEntries() {
+		entry, err := tlog.ParseTransparencyLogEntry(t)
+		if err != nil {
+			return malformed("%w", err)
+		}
+		e.entries = append(e.entries, entry)
 	}
 	if e.timestamps, err = b.Timestamps(); err != nil {
 		return malformed("%w", err)

@@ -128,6 +128,10 @@ func checkEntryForm(t *protorekor.TransparencyLogEntry) error {
 	if err != nil {
 		return err
 	}
+	// Only cosign's .att layers have it: bundles are younger.
+	if kind == "intoto" && version == "0.0.1" {
+		return verdict.Refuse(verdict.InputUnsupported, "reading bundle: log entry of kind intoto 0.0.1")
+	}
 	// Client specification §4.4: kind and apiVersion of the bundle must match
 	// those of the body. The library compares the first with itself.
 	if kv := t.GetKindVersion(); kv.GetKind() != kind || kv.GetVersion() != version {

@@ -363,7 +363,7 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 	logKeys := tm.RekorLogs()
 	known := slices.ContainsFunc(e.entries, func(t *tlog.Entry) bool { return logKeys[logID(t)] != nil })
 	if t := e.intoto; t != nil && logKeys[t.logID] != nil {
-		at, serr := t.verify(e, m, logKeys[t.logID])
+		at, serr := t.verify(e, logKeys[t.logID])
 		if serr != nil {
 			return nil, nil, serr
 		}
@@ -381,16 +381,14 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 				logs = append(logs, logEntry{logID: logID(t), index: t.LogIndex(), claimed: !t.IsRekorV2() && !t.HasInclusionPromise()})
 			}
 		}
-		stamps, err := verify.VerifyTlogEntry(e, tm, 1, true)
+		logged, err := e.verifyEntries(tm, logKeys)
 		if err != nil {
-			return nil, nil, &stageError{stageLog, explainLog(e, logKeys, err)}
+			return nil, nil, &stageError{stageLog, err}
 		}
 		if err := checkEntries(e, logKeys); err != nil {
 			return nil, nil, &stageError{stageLog, err}
 		}
-		for _, s := range stamps {
-			times = append(times, s.Time)
-		}
+		times = append(times, logged...)
 	}
 	if len(e.timestamps) > 0 {
 		stamps, _, err := verify.VerifySignedTimestamp(e.asStamped(), tm)
@@ -444,8 +442,8 @@ func (m *material) acceptChains(chains [][]*x509.Certificate) error {
 	return verdict.Refuse(verdict.SigAlgorithm, "verifying certificate chain: a certificate has a key outside this build's validated crypto module")
 }
 
-// explainLog finds out why an entry was not accepted. The library's steps run
-// again one by one, since its errors are texts.
+// explainLog finds out why an entity with an entry of Rekor v2 was not accepted.
+// The library's steps run again one by one, since its errors are texts.
 func explainLog(e *entity, logs map[string]*root.TransparencyLog, cause error) error {
 	for _, t := range e.entries {
 		l := logs[logID(t)]
@@ -455,49 +453,21 @@ func explainLog(e *entity, logs map[string]*root.TransparencyLog, cause error) e
 		if err := tlog.ValidateEntry(t); err != nil {
 			return verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
 		}
-		if t.HasInclusionPromise() && tlog.VerifySET(t, logs) != nil {
-			return verdict.Refuse(verdict.LogProof, "verifying log entry %d: the signed entry timestamp does not verify", t.LogIndex())
-		}
-		if t.HasInclusionProof() && !t.IsRekorV2() {
-			v, err := signature.LoadVerifier(l.PublicKey, l.SignatureHashFunc)
-			if err == nil {
-				err = tlog.VerifyInclusion(t, v)
-			}
-			if err != nil {
-				return verdict.Refuse(verdict.LogProof, "verifying log entry %d: inclusion: %w", t.LogIndex(), err)
-			}
-		}
 		content, err := e.VerificationContent()
 		if err != nil {
 			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: %w", t.LogIndex(), err)
 		}
-		if !bytes.Equal(t.Signature(), e.sig) || !content.CompareKey(t.PublicKey(), nil) || !aboutSameBytes(e, t) {
-			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: it is about another signature, key or content", t.LogIndex())
+		if !t.IsRekorV2() {
+			if err := e.verifyEntry(t, l); err != nil {
+				return err
+			}
 		}
-		if at := t.IntegratedTime(); !at.IsZero() && !content.ValidAtTime(at, nil) {
-			return verdict.Refuse(verdict.CertExpiredAtSigning, "verifying log entry %d: it was logged at %s, outside the certificate's validity", t.LogIndex(), at.UTC().Format(time.RFC3339))
+		// What Rekor v2 has logged is recomputed; a difference fails the inclusion.
+		if !bytes.Equal(t.Signature(), e.sig) || !content.CompareKey(t.PublicKey(), nil) || !t.IsRekorV2() && !e.isLoggedAs(t) {
+			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: it is about another signature, key or content", t.LogIndex())
 		}
 	}
 	return verdict.Refuse(verdict.LogProof, "verifying log entry: %w", cause)
-}
-
-// aboutSameBytes compares what an entry was made of with the entity.
-func aboutSameBytes(e *entity, t *tlog.Entry) bool {
-	if t.IsRekorV2() {
-		return true // its leaf is recomputed; a difference fails the inclusion
-	}
-	if m := e.content.MessageSignatureContent(); m != nil {
-		d, _, ok := t.GetHashedRekordDigest()
-		return ok && bytes.Equal(d, m.Digest())
-	}
-	env := e.content.EnvelopeContent().RawEnvelope()
-	payload, err := env.DecodeB64Payload()
-	if err != nil {
-		return false
-	}
-	sum := sha256.Sum256(payload)
-	d, ok := t.GetDssePayloadHash()
-	return ok && bytes.Equal(d, sum[:])
 }
 
 // explainChain finds out why a certificate was not accepted at a time.

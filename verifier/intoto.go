@@ -6,9 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"time"
@@ -74,20 +72,13 @@ func parseIntoto(body []byte) (*intotoEntry, error) {
 
 // verify checks that a listed log signed the entry and that it is about this
 // envelope and signer. It returns the time that the log vouches for.
-func (t *intotoEntry) verify(e *entity, m *material, log *root.TransparencyLog) (time.Time, *stageError) {
+func (t *intotoEntry) verify(e *entity, log *root.TransparencyLog) (time.Time, *stageError) {
 	mismatch := func(what string) (time.Time, *stageError) {
 		return time.Time{}, &stageError{stageLog, verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: it is about another %s", t.logIndex, what)}
 	}
 	at := time.Unix(t.integratedTime, 0)
-	signed, err := json.Marshal(setPayload{Body: base64.StdEncoding.EncodeToString(t.body), IntegratedTime: t.integratedTime, LogID: t.logID, LogIndex: t.logIndex})
-	if err == nil {
-		err = m.algorithms.verifyMessage(log.PublicKey, signed, t.set)
-	}
-	if err != nil {
-		return time.Time{}, &stageError{stageLog, verdict.Refuse(verdict.LogProof, "verifying log entry %d: the signed entry timestamp does not verify", t.logIndex)}
-	}
-	if !(window{log.ValidityPeriodStart, log.ValidityPeriodEnd}).contains(at) {
-		return time.Time{}, &stageError{stageLog, verdict.Refuse(verdict.LogProof, "verifying log entry %d: the log's key was not valid at %s", t.logIndex, at.UTC().Format(time.RFC3339))}
+	if err := (promise{body: t.body, at: t.integratedTime, logID: t.logID, index: t.logIndex}).verify(log, t.set); err != nil {
+		return time.Time{}, &stageError{stageLog, err}
 	}
 	if e.stamped == nil {
 		return mismatch("kind of signature")
@@ -113,15 +104,6 @@ func (t *intotoEntry) verify(e *entity, m *material, log *root.TransparencyLog) 
 		return mismatch("key")
 	}
 	return at, nil
-}
-
-// A setPayload is what a signed entry timestamp is over, in the order and form
-// of RFC 8785 (rekor, "Signed Entry Timestamp").
-type setPayload struct {
-	Body           string `json:"body"`
-	IntegratedTime int64  `json:"integratedTime"`
-	LogID          string `json:"logID"`
-	LogIndex       int64  `json:"logIndex"`
 }
 
 func (t *intotoEntry) logEntry() logEntry { return logEntry{logID: t.logID, index: t.logIndex} }

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package strictjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// byTokens is the same check by the standard library's tokens: slow, and too
+// simple to be wrong.
+func byTokens(data []byte, maxValues int) error {
+	if !utf8.Valid(data) {
+		return errors.New("not UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	left := maxValues
+	var value func(depth int) error
+	value = func(depth int) error {
+		left--
+		if left < 0 || depth > MaxDepth {
+			return errors.New("too much")
+		}
+		t, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		d, isDelim := t.(json.Delim)
+		if !isDelim {
+			return nil
+		}
+		seen := make(map[string]bool)
+		for dec.More() {
+			if d == '{' {
+				name, err := dec.Token()
+				if err != nil {
+					return err
+				}
+				if seen[name.(string)] {
+					return errors.New("duplicate")
+				}
+				seen[name.(string)] = true
+			}
+			if err := value(depth + 1); err != nil {
+				return err
+			}
+		}
+		_, err = dec.Token()
+		return err
+	}
+	if err := value(0); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something after it")
+	}
+	return nil
+}
+
+const testValues = 100
+
+func TestCheck(t *testing.T) {
+	var many strings.Builder
+	for i := range fewNames + 2 {
+		fmt.Fprintf(&many, `"n%d":0,`, i)
+	}
+	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	for _, c := range []struct{ in, want string }{
+		{`{}`, ""}, {`[]`, ""}, {`""`, ""}, {`-1.5e3`, ""}, {" { \"a\" : [ 1 , {} , null ] , \"b\" : \"\\\"}\" } \n", ""},
+		{`{"a":{"x":1},"b":{"x":1}}`, ""},
+		{`{"a":"a","b":"a"}`, ""},
+		{`["a","a"]`, ""},
+		{`{` + many.String() + `"z":0}`, ""},
+		{deep(MaxDepth + 1), ""},
+		{"[" + strings.Repeat("0,", testValues-2) + "0]", ""},
+		{`{"a":1,"a":1}`, "duplicate"},
+		{`{"a":1,"\u0061":1}`, "duplicate"},
+		{`{"\ud800":1,"\ufffd":1}`, "duplicate"},
+		{`[{"b":{"a":1,"c":[],"a":1}}]`, "duplicate"},
+		{`{` + many.String() + `"n1":0}`, "duplicate"},
+		{`{` + many.String() + fmt.Sprintf(`"n%d":0}`, fewNames+1), "duplicate"},
+		{deep(MaxDepth + 2), "deeper"},
+		{deep(MaxDepth + 1)[:MaxDepth+1] + "0" + deep(MaxDepth + 1)[MaxDepth+1:], "deeper"},
+		{"[" + strings.Repeat("0,", testValues-1) + "0]", "too many"},
+		{`{} {}`, "one JSON document"}, {`{}x`, "one JSON document"}, {``, "one JSON document"}, {`{"a"}`, "one JSON document"}, {`[1,]`, "one JSON document"},
+		{"\"\xff\"", "UTF-8"},
+	} {
+		err := Check([]byte(c.in), testValues)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%.80q: got %v, want %q", c.in, err, c.want)
+		}
+		if other := byTokens([]byte(c.in), testValues); (other == nil) != (err == nil) {
+			t.Errorf("%.80q: got %v, and by tokens %v", c.in, err, other)
+		}
+	}
+}
+
+// FuzzCheck: the fast walk and the slow one agree about every document.
+func FuzzCheck(f *testing.F) {
+	for _, s := range []string{`{"a":[1,{"b":"\u0061\"","c":{}}],"d":null}`, `{"a":1,"\u0061":2}`, `[[[["x"]]],{"":0,"":0}]`, "{\"\xc3\xa9\":1}", `{} []`, `{"a":tru}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, want := Check(data, testValues), byTokens(data, testValues)
+		if (got == nil) != (want == nil) {
+			t.Fatalf("%q: got %v, and by tokens %v", data, got, want)
+		}
+	})
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verifier
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// verifyEntries verifies the entries of listed logs, and returns the times that
+// logs have signed. Those of Rekor v2 are the library's, which computes what the
+// log must have. Those of Rekor v1 are verified here, step by step as there, so
+// that each has its own reason, and without writing the entry as JSON three
+// times.
+func (e *entity) verifyEntries(tm root.TrustedMaterial, logs map[string]*root.TransparencyLog) ([]time.Time, error) {
+	for _, t := range e.entries {
+		if logs[logID(t)] == nil || !t.IsRekorV2() {
+			continue
+		}
+		stamps, err := verify.VerifyTlogEntry(e, tm, 1, true)
+		if err != nil {
+			return nil, explainLog(e, logs, err)
+		}
+		var times []time.Time
+		for _, s := range stamps {
+			times = append(times, s.Time)
+		}
+		return times, nil
+	}
+	content, err := e.VerificationContent()
+	if err != nil {
+		return nil, verdict.Refuse(verdict.LogMismatch, "verifying log entry: %w", err)
+	}
+	var times []time.Time
+	dated := make(map[string]bool)
+	for i, t := range e.entries {
+		if err := tlog.ValidateEntry(t); err != nil {
+			return nil, verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
+		}
+		for _, other := range e.entries[:i] {
+			if other.LogKeyID() == t.LogKeyID() && other.LogIndex() == t.LogIndex() {
+				return nil, verdict.Refuse(verdict.LogProof, "verifying log entry %d: it is there twice", t.LogIndex())
+			}
+		}
+		log := logs[logID(t)]
+		if log == nil {
+			continue
+		}
+		if err := e.verifyEntry(t, log); err != nil {
+			return nil, err
+		}
+		at := t.IntegratedTime()
+		if !bytes.Equal(t.Signature(), e.sig) || !content.CompareKey(t.PublicKey(), tm) || !e.isLoggedAs(t) {
+			return nil, verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: it is about another signature, key or content", t.LogIndex())
+		}
+		if !at.IsZero() && !content.ValidAtTime(at, tm) {
+			return nil, verdict.Refuse(verdict.CertExpiredAtSigning, "verifying log entry %d: it was logged at %s, outside the certificate's validity", t.LogIndex(), at.UTC().Format(time.RFC3339))
+		}
+		if t.HasInclusionPromise() && !dated[t.LogKeyID()] {
+			dated[t.LogKeyID()] = true
+			times = append(times, at)
+		}
+	}
+	return times, nil
+}
+
+// verifyEntry verifies what a log of Rekor v1 has signed about one entry.
+func (e *entity) verifyEntry(t *tlog.Entry, log *root.TransparencyLog) error {
+	if !t.HasInclusionPromise() && !t.HasInclusionProof() {
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: it has neither promise nor proof of inclusion", t.LogIndex())
+	}
+	if t.HasInclusionPromise() {
+		tle := t.TransparencyLogEntry()
+		p := promise{body: tle.GetCanonicalizedBody(), at: tle.GetIntegratedTime(), logID: logID(t), index: t.LogIndex()}
+		if err := p.verify(log, tle.GetInclusionPromise().GetSignedEntryTimestamp()); err != nil {
+			return err
+		}
+	}
+	if !t.HasInclusionProof() {
+		return nil
+	}
+	// The library takes what has no number of a tree for Rekor v2.
+	if c, ok := parseCheckpoint(t.TransparencyLogEntry().GetInclusionProof().GetCheckpoint().GetEnvelope()); !ok || !hasTreeID(c.origin) {
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: its checkpoint is not one of Rekor v1", t.LogIndex())
+	}
+	v, err := signature.LoadVerifier(log.PublicKey, log.SignatureHashFunc)
+	if err == nil {
+		err = tlog.VerifyInclusion(t, v)
+	}
+	if err != nil {
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: inclusion: %w", t.LogIndex(), err)
+	}
+	return nil
+}
+
+// hasTreeID says whether the origin of a checkpoint ends in the number of a tree,
+// as Rekor v1 writes it.
+func hasTreeID(origin string) bool {
+	i := strings.LastIndex(origin, " - ")
+	if i < 0 {
+		return false
+	}
+	id := origin[i+len(" - "):]
+	return id != "" && strings.Trim(id, "0123456789") == ""
+}
+
+// A promise is what a log of Rekor v1 says that it will include.
+type promise struct {
+	body  []byte
+	at    int64  // seconds since 1970
+	logID string // hex
+	index int64
+}
+
+// maxExact is the largest integer that RFC 8785 writes as it is.
+const maxExact = 1 << 53
+
+// signed is what a signed entry timestamp is over, in the order and form of
+// RFC 8785 (rekor, "Signed Entry Timestamp").
+func (p promise) signed() []byte {
+	out := make([]byte, 0, base64.StdEncoding.EncodedLen(len(p.body))+256)
+	out = append(out, `{"body":"`...)
+	out = base64.StdEncoding.AppendEncode(out, p.body)
+	out = append(out, `","integratedTime":`...)
+	out = strconv.AppendInt(out, p.at, 10)
+	out = append(out, `,"logID":"`...)
+	out = append(out, p.logID...)
+	out = append(out, `","logIndex":`...)
+	out = strconv.AppendInt(out, p.index, 10)
+	return append(out, '}')
+}
+
+// verify verifies a signed entry timestamp: by a key that the log had when it
+// made the promise.
+func (p promise) verify(log *root.TransparencyLog, set []byte) error {
+	refuse := func(format string, args ...any) error {
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: "+format, append([]any{p.index}, args...)...)
+	}
+	if p.at <= 0 || p.at > maxExact || p.index < 0 || p.index > maxExact {
+		return refuse("its time or index is out of range")
+	}
+	if at := time.Unix(p.at, 0); log.ValidityPeriodStart.IsZero() || !(window{log.ValidityPeriodStart, log.ValidityPeriodEnd}).contains(at) {
+		return refuse("the log's key was not valid at %s", at.UTC().Format(time.RFC3339))
+	}
+	key, ok := log.PublicKey.(*ecdsa.PublicKey)
+	if !ok {
+		return refuse("the log's key is no ECDSA key, which alone signs entry timestamps")
+	}
+	if sum := sha256.Sum256(p.signed()); !ecdsa.VerifyASN1(key, sum[:], set) {
+		return refuse("the signed entry timestamp does not verify")
+	}
+	return nil
+}
+
+// hashNames are the names in entries of the hashes of message signatures, by
+// their names in bundles.
+var hashNames = map[string]string{"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
+
+// isLoggedAs compares what an entry of Rekor v1 was made of with the entity.
+func (e *entity) isLoggedAs(t *tlog.Entry) bool {
+	if m := e.content.MessageSignatureContent(); m != nil {
+		sum, hash, ok := t.GetHashedRekordDigest()
+		return ok && bytes.Equal(sum, m.Digest()) && hash != "" && hash == hashNames[m.DigestAlgorithm()]
+	}
+	sum := sha256.Sum256(e.statement)
+	logged, ok := t.GetDssePayloadHash()
+	return ok && e.statement != nil && bytes.Equal(logged, sum[:])
+}
