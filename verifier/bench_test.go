@@ -8,7 +8,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,4 +201,93 @@ func BenchmarkNewDenyList(b *testing.B) {
 			b.Fatalf("got %+v, %v", res, err)
 		}
 	}
+}
+
+// Sizes of the workloads that have a budget: distinct images in one layout, and
+// requests over a few of them.
+const (
+	benchImages   = 10_000
+	benchKeyless  = 100
+	benchRequests = 10_000
+)
+
+// verifyAll verifies requests by as many workers as there are CPUs, each of which
+// starts with the next request, and returns how long all took.
+func verifyAll(b *testing.B, v *verifier.Verifier, images []verifier.Image, requests int) time.Duration {
+	b.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(requests); i = next.Add(1) - 1 {
+				res, err := v.Verify(context.Background(), verifier.Request{Image: images[i%int64(len(images))], At: now})
+				if err != nil || !res.Passed {
+					b.Errorf("image %d: got %+v, %v", i, res, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(start)
+}
+
+// BenchmarkKeyedLayout verifies 10 000 distinct images, each signed by one key
+// and with a manifest, a bundle and its referrer of its own, out of one OCI
+// layout on disk that was just opened.
+func BenchmarkKeyedLayout(b *testing.B) {
+	k := newKit(b)
+	key, pub := newKey(b, "p256")
+	images := make([]verifier.Image, benchImages)
+	list := []map[string]any{}
+	put := func(data []byte) verdict.Digest {
+		d := verdict.SHA256(data)
+		if err := os.WriteFile(filepath.Join(k.dir, "blobs", "sha256", d.Hex()), data, 0o600); err != nil {
+			b.Fatal(err)
+		}
+		return d
+	}
+	descriptor := func(mediaType string, data []byte) map[string]any {
+		return map[string]any{"mediaType": mediaType, "digest": put(data), "size": len(data)}
+	}
+	for i := range images {
+		config := descriptor("application/vnd.oci.image.config.v1+json", []byte(mustJSON(b, map[string]any{"os": "linux", "architecture": "amd64", "config": map[string]any{"Labels": map[string]string{"n": strconv.Itoa(i)}}})))
+		image := descriptor(sigstoretest.TypeManifest, []byte(mustJSON(b, map[string]any{"schemaVersion": 2, "mediaType": sigstoretest.TypeManifest, "config": config, "layers": []any{}})))
+		images[i] = verifier.Image{Repository: repo, Digest: image["digest"].(verdict.Digest)}
+		data := k.bundle(images[i], sigstoretest.Options{Key: key, At: signedAt, NoLog: true})
+		const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+		empty := descriptor("application/vnd.oci.empty.v1+json", []byte("{}"))
+		referrer := descriptor(sigstoretest.TypeManifest, []byte(mustJSON(b, map[string]any{"schemaVersion": 2, "mediaType": sigstoretest.TypeManifest, "artifactType": bundleType,
+			"config": empty, "layers": []any{descriptor(bundleType, data)}, "subject": image})))
+		list = append(list, image, referrer)
+	}
+	if err := os.WriteFile(filepath.Join(k.dir, "index.json"), []byte(mustJSON(b, map[string]any{"schemaVersion": 2, "mediaType": sigstoretest.TypeIndex, "manifests": list})), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	p := oneOff(b, verifier.OneOff{Keys: [][]byte{pub}})
+	var took time.Duration
+	for b.Loop() {
+		v := newVerifier(b, verifier.Config{Policy: p, Roots: k.roots, Source: k.source(), CacheSize: benchImages})
+		took += verifyAll(b, v, images, benchImages)
+	}
+	b.ReportMetric(took.Seconds()/float64(b.N), "s/10000")
+}
+
+// BenchmarkKeylessRequests verifies 10 000 requests over 100 images that are
+// signed without keys, by a verifier that knows nothing at first.
+func BenchmarkKeylessRequests(b *testing.B) {
+	k := newKit(b)
+	images := make([]verifier.Image, benchKeyless)
+	for i := range images {
+		images[i] = k.push("image " + strconv.Itoa(i))
+		k.attachLayers(images[i], k.layer(images[i], good()))
+	}
+	p := oneOff(b, keyless())
+	var took time.Duration
+	for b.Loop() {
+		v := newVerifier(b, verifier.Config{Policy: p, Roots: k.roots, Source: k.source()})
+		took += verifyAll(b, v, images, benchRequests)
+	}
+	b.ReportMetric(took.Seconds()/float64(b.N), "s/10000")
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -57,8 +58,18 @@ type wanted struct {
 	predicates []string
 }
 
-func (w wanted) String() string {
-	return fmt.Sprint(w.families, w.signatures) + " " + strings.Join(w.predicates, " ")
+// id names w in cache keys.
+func (w wanted) id() string {
+	id := make([]byte, 0, 64)
+	for _, f := range w.families {
+		id = strconv.AppendInt(id, int64(f), 10)
+		id = append(id, ' ')
+	}
+	id = strconv.AppendBool(id, w.signatures)
+	for _, p := range w.predicates {
+		id = append(append(id, ' '), p...)
+	}
+	return string(id)
 }
 
 func (w wanted) family(f family) bool { return slices.Contains(w.families, f) }

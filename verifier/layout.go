@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/assayd/assay/verdict"
@@ -25,10 +26,30 @@ const annotationRefName = "org.opencontainers.image.ref.name"
 // repository that its methods are given is not looked at.
 type Layout struct {
 	root *os.Root
+	// blobs are the folders of content by algorithm, as far as they are there:
+	// a path is walked from the folder on for each file otherwise.
+	blobs map[string]*os.Root
 	// index is that of index.json when it was opened: a layout that changes
-	// under us would be two layouts.
-	index []Descriptor
+	// under us would be two layouts. Its entries are also by digest and by tag,
+	// where the first one counts.
+	index    []Descriptor
+	byDigest map[verdict.Digest]int
+	byTag    map[string]int
+
+	// subjects has what refers to a digest. It is filled when it is first asked
+	// for; next is the entry to go on with, after one that could not be read.
+	turn     chan struct{} // one at a time fills it
+	subjects map[verdict.Digest][]Descriptor
+	next     int
 }
+
+// Limits of a layout: of its index, and of all manifests in it together.
+const (
+	maxLayoutIndex     = 64 << 20 // bytes
+	maxLayoutValues    = 1 << 21
+	maxLayoutEntries   = 1 << 17
+	maxLayoutManifests = 512 << 20 // bytes
+)
 
 // OpenLayout opens the layout in dir. The caller closes it.
 func OpenLayout(dir string) (*Layout, error) {
@@ -36,33 +57,55 @@ func OpenLayout(dir string) (*Layout, error) {
 	if err != nil {
 		return nil, verdict.Misused("name the folder that has index.json", "opening OCI layout: %w", err)
 	}
-	l := &Layout{root: r}
+	l := &Layout{root: r, blobs: make(map[string]*os.Root), turn: make(chan struct{}, 1)}
+	for _, algorithm := range []string{"sha256", "sha512"} {
+		if blobs, err := r.OpenRoot("blobs/" + algorithm); err == nil {
+			l.blobs[algorithm] = blobs
+		}
+	}
 	if err := l.readIndex(); err != nil {
-		return nil, errors.Join(err, r.Close())
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
 // Close releases the folder.
-func (l *Layout) Close() error { return l.root.Close() }
+func (l *Layout) Close() error {
+	err := l.root.Close()
+	for _, blobs := range l.blobs {
+		err = errors.Join(err, blobs.Close())
+	}
+	return err
+}
 
 func (l *Layout) readIndex() error {
-	body, err := l.file("index.json", MaxManifestBytes)
+	body, err := readFileIn(l.root, "index.json", maxLayoutIndex)
 	if err != nil {
 		return verdict.Misused("name the folder that has index.json", "opening OCI layout: %w", err)
 	}
-	m, err := parseManifest(typeOCIIndex, body)
+	m, err := parseManifestOf(typeOCIIndex, body, maxLayoutValues, maxLayoutEntries)
 	if err != nil {
 		return verdict.Misused("", "opening OCI layout: index.json: %w", err)
 	}
 	l.index = m.index
+	l.byDigest, l.byTag = make(map[verdict.Digest]int), make(map[string]int)
+	l.subjects = make(map[verdict.Digest][]Descriptor)
+	for i, e := range l.index {
+		if _, ok := l.byDigest[e.Digest]; !ok {
+			l.byDigest[e.Digest] = i
+		}
+		tag, ok := e.Annotations[annotationRefName]
+		if _, there := l.byTag[tag]; ok && !there {
+			l.byTag[tag] = i
+		}
+	}
 	return nil
 }
 
-// open opens a regular file.
-func (l *Layout) open(name string) (*os.File, fs.FileInfo, error) {
+// openFile opens a regular file in a folder.
+func openFile(folder *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	// Without O_NONBLOCK, opening a named pipe waits for its writer.
-	f, err := l.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := folder.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -76,8 +119,8 @@ func (l *Layout) open(name string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-func (l *Layout) file(name string, limit int64) ([]byte, error) {
-	f, _, err := l.open(name)
+func readFileIn(folder *os.Root, name string, limit int64) ([]byte, error) {
+	f, _, err := openFile(folder, name)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +128,19 @@ func (l *Layout) file(name string, limit int64) ([]byte, error) {
 	return readAll(f, limit)
 }
 
-func blobName(d verdict.Digest) string { return "blobs/" + d.Algorithm() + "/" + d.Hex() }
+// blob is where d is.
+func (l *Layout) blob(d verdict.Digest) (folder *os.Root, name string) {
+	if blobs := l.blobs[d.Algorithm()]; blobs != nil {
+		return blobs, d.Hex()
+	}
+	return l.root, "blobs/" + d.Algorithm() + "/" + d.Hex()
+}
+
+// file reads one blob of at most limit bytes.
+func (l *Layout) file(d verdict.Digest, limit int64) ([]byte, error) {
+	folder, name := l.blob(d)
+	return readFileIn(folder, name, limit)
+}
 
 // blobError gives an error of the file system its code.
 func blobError(d verdict.Digest, err error) error {
@@ -110,7 +165,7 @@ func (l *Layout) content(ctx context.Context, d verdict.Digest, limit int64) ([]
 	if err != nil {
 		return nil, err
 	}
-	body, err := l.file(blobName(d), room)
+	body, err := l.file(d, room)
 	budgetOf(ctx).read(len(body))
 	if err != nil {
 		return nil, blobError(d, err)
@@ -124,10 +179,8 @@ func (l *Layout) Manifest(ctx context.Context, _ string, d verdict.Digest) (stri
 	if err != nil {
 		return "", nil, err
 	}
-	for _, e := range l.index {
-		if e.Digest == d {
-			return e.MediaType, body, nil
-		}
+	if i, ok := l.byDigest[d]; ok {
+		return l.index[i].MediaType, body, nil
 	}
 	return "", body, nil
 }
@@ -137,17 +190,16 @@ func (l *Layout) Tagged(ctx context.Context, _, tag string) (verdict.Digest, str
 	if !validTag(tag) {
 		return "", "", nil, verdict.Refuse(verdict.InputMalformed, "reading OCI layout: %q is not a tag", clipQuote(tag))
 	}
-	for _, e := range l.index {
-		if e.Annotations[annotationRefName] != tag {
-			continue
-		}
-		body, err := l.content(ctx, e.Digest, MaxManifestBytes)
-		if err != nil {
-			return "", "", nil, err
-		}
-		return e.Digest, e.MediaType, body, nil
+	i, ok := l.byTag[tag]
+	if !ok {
+		return "", "", nil, verdict.Refuse(verdict.ImageNotFound, "reading OCI layout: it does not have the tag %q", clipQuote(tag))
 	}
-	return "", "", nil, verdict.Refuse(verdict.ImageNotFound, "reading OCI layout: it does not have the tag %q", clipQuote(tag))
+	e := l.index[i]
+	body, err := l.content(ctx, e.Digest, MaxManifestBytes)
+	if err != nil {
+		return "", "", nil, err
+	}
+	return e.Digest, e.MediaType, body, nil
 }
 
 // Blob implements [Source].
@@ -173,7 +225,8 @@ func (l *Layout) Stream(ctx context.Context, _ string, d verdict.Digest, size in
 	if err := checkSize(d, size, math.MaxInt64); err != nil {
 		return nil, err
 	}
-	f, info, err := l.open(blobName(d))
+	folder, name := l.blob(d)
+	f, info, err := openFile(folder, name)
 	if err != nil {
 		return nil, blobError(d, err)
 	}
@@ -205,36 +258,18 @@ func (s layoutStream) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (s layoutStream) Close() error { return s.f.Close() }
 
-// Referrers implements [Source].
+// Referrers implements [Source]. The first call reads every manifest that the
+// index lists, for whichever image it is, and no image's budget pays for that.
 func (l *Layout) Referrers(ctx context.Context, repository string, d verdict.Digest) ([]Descriptor, error) {
 	if _, err := parseDigest(string(d)); err != nil {
 		return nil, err
 	}
-	var out []Descriptor
-	for _, e := range l.index {
-		if e.Digest == d || e.MediaType != typeOCIManifest && e.MediaType != typeOCIIndex {
-			continue
-		}
-		body, err := l.content(ctx, e.Digest, MaxManifestBytes)
-		if isNotFound(err) {
-			continue // listed and not kept, as in a layout without its images
-		}
-		if err != nil {
-			return out, err
-		}
-		m, err := parseManifest(e.MediaType, body)
-		if err != nil || m.subject != d {
-			continue // what cannot be read refers to nothing
-		}
-		if e.ArtifactType == "" {
-			e.ArtifactType = m.family()
-		}
-		if e.Annotations == nil {
-			e.Annotations = m.annotations
-		}
-		if out = append(out, e); len(out) > MaxReferrers {
-			return out[:MaxReferrers], tooManyReferrers(d)
-		}
+	out, err := l.referrers(ctx, d)
+	if err != nil {
+		return out, err
+	}
+	if len(out) > MaxReferrers {
+		return out[:MaxReferrers], tooManyReferrers(d)
 	}
 	tagged, err := taggedReferrers(ctx, l, repository, d)
 	out = appendNew(out, tagged)
@@ -242,4 +277,59 @@ func (l *Layout) Referrers(ctx context.Context, repository string, d verdict.Dig
 		err = tooManyReferrers(d)
 	}
 	return out[:min(len(out), MaxReferrers)], err
+}
+
+// referrers returns what in the index refers to d. Its error is that of the
+// first manifest that could not be read, which the next call tries again.
+func (l *Layout) referrers(ctx context.Context, d verdict.Digest) ([]Descriptor, error) {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, verdict.Fail(verdict.RegistryTimeout, "reading OCI layout: %w", context.Cause(ctx))
+	}
+	for total := int64(0); l.next < len(l.index); l.next++ {
+		n, err := l.readSubject(ctx, l.index[l.next])
+		if err == nil && total > maxLayoutManifests-n {
+			err = verdict.Fail(verdict.InputLimit, "reading OCI layout: its manifests have more than %d bytes", int64(maxLayoutManifests))
+		}
+		if err != nil {
+			return slices.Clone(l.subjects[d]), err
+		}
+		total += n
+	}
+	return slices.Clone(l.subjects[d]), nil
+}
+
+// readSubject notes what an entry of the index refers to, and returns how many
+// bytes it read.
+func (l *Layout) readSubject(ctx context.Context, e Descriptor) (int64, error) {
+	if e.MediaType != typeOCIManifest && e.MediaType != typeOCIIndex {
+		return 0, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, verdict.Fail(verdict.RegistryTimeout, "reading %s: %w", e.Digest, err)
+	}
+	body, err := l.file(e.Digest, MaxManifestBytes)
+	if err != nil {
+		if err = blobError(e.Digest, err); isNotFound(err) {
+			err = nil // listed and not kept, as in a layout without its images
+		}
+		return 0, err
+	}
+	if err := checkDigest(e.Digest, body); err != nil {
+		return 0, err
+	}
+	m, err := parseManifest(e.MediaType, body)
+	if err != nil || m.subject == "" || m.subject == e.Digest {
+		return int64(len(body)), nil //nolint:nilerr // what cannot be read refers to nothing
+	}
+	if e.ArtifactType == "" {
+		e.ArtifactType = m.family()
+	}
+	if e.Annotations == nil {
+		e.Annotations = m.annotations
+	}
+	l.subjects[m.subject] = append(l.subjects[m.subject], e)
+	return int64(len(body)), nil
 }

@@ -96,10 +96,16 @@ func (m *manifest) family() string {
 // called, is refused: two readers would see two things (GHSA-5j5w-g665-5m35,
 // GHSA-xmmx-7jpf-fx42).
 func parseManifest(mediaType string, body []byte) (*manifest, error) {
+	return parseManifestOf(mediaType, body, maxManifestValues, maxIndexEntries)
+}
+
+// parseManifestOf is parseManifest with other limits of values and of entries of
+// an index.
+func parseManifestOf(mediaType string, body []byte, maxValues, maxEntries int) (*manifest, error) {
 	malformed := func(format string, args ...any) (*manifest, error) {
 		return nil, verdict.Refuse(verdict.InputMalformed, "reading manifest: "+format, args...)
 	}
-	obj, err := parseObject(body, maxManifestValues)
+	obj, err := parseObject(body, maxValues)
 	if err != nil {
 		return malformed("%w", err)
 	}
@@ -157,7 +163,7 @@ func parseManifest(mediaType string, body []byte) (*manifest, error) {
 		if !hasManifests {
 			return malformed("it is called an index and has no manifests")
 		}
-		m.index, m.platforms, err = parseDescriptors(obj["manifests"], maxIndexEntries)
+		m.index, m.platforms, err = parseDescriptors(obj["manifests"], maxEntries)
 		if err != nil {
 			return malformed("manifests: %w", err)
 		}

@@ -4,7 +4,6 @@ package verifier
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/assayd/assay/verifier/internal/strictjson"
@@ -33,16 +32,7 @@ func parseObject(data []byte, maxValues int) (object, error) {
 }
 
 // part reads an object inside a document that was checked.
-func part(data []byte) (object, error) {
-	var o object
-	if err := json.Unmarshal(data, &o); err != nil {
-		return nil, fmt.Errorf("want a JSON object: %w", err)
-	}
-	if o == nil {
-		return nil, errors.New("want a JSON object, got null")
-	}
-	return o, nil
-}
+func part(data []byte) (object, error) { return strictjson.Members(data) }
 
 // optional decodes the member name into v, and leaves v as it is when the
 // member is absent or null.

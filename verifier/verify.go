@@ -221,6 +221,10 @@ func (v *Verifier) verify(ctx context.Context, req inquiry) (*Result, error) {
 		return r, err
 	}
 	return v.shared.fly(ctx, key, func(flight context.Context) (*Result, error) {
+		// An earlier flight may have landed since this caller looked.
+		if e, ok := v.shared.verdict(key, req.At); ok {
+			return e.result, e.refusal
+		}
 		// A registry is waited for as long as the one who began has time to hear of
 		// it; asking it is not bounded by that.
 		r, err := v.decide(withPatience(withBudget(flight), ctx), req, rules, image)
@@ -232,7 +236,7 @@ func (v *Verifier) verify(ctx context.Context, req inquiry) (*Result, error) {
 // decide is a verification without the verdict cache.
 func (v *Verifier) decide(ctx context.Context, req inquiry, rules []*compiledRule, image string) (*Result, error) {
 	want := wantedBy(rules)
-	image += " " + want.String() // the order of candidates depends on it
+	image += " " + want.id() // the order of candidates depends on it
 	if ev, ok := v.shared.images.Get(image); ok {
 		// What was found before is as good as what would be found now, when it
 		// is enough; when it is not, there may be more by now. All demands are

@@ -311,7 +311,11 @@ func (a *agent) fetch(ctx context.Context, image gate.Image) error {
 		a.work.Go(func() {
 			bounded, cancel := context.WithTimeout(a.stopped, fetchTimeout)
 			defer cancel()
-			err := a.ask(bounded, image)
+			// An earlier question may have been answered after its asker looked.
+			var err error
+			if _, d := a.look(image); !d.Allowed() && a.worthAsking(image) {
+				err = a.ask(bounded, image)
+			}
 			a.mu.Lock()
 			delete(a.flights, key)
 			a.mu.Unlock()

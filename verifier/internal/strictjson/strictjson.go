@@ -121,6 +121,81 @@ func stringEnd(data []byte, i int) (end int, escaped bool) {
 	return i + 1, escaped
 }
 
+// Members returns the members of an object as they are written. The document that
+// the object is part of has to have passed [Check]: what is no JSON is not
+// noticed here. The error says that data is no object.
+func Members(data []byte) (map[string]json.RawMessage, error) {
+	i := skipSpace(data, 0)
+	if i >= len(data) || data[i] != '{' {
+		return nil, fmt.Errorf("want a JSON object, got %.16q", data[min(i, len(data)):])
+	}
+	out := make(map[string]json.RawMessage)
+	for i = skipSpace(data, i+1); i < len(data) && data[i] == '"'; i = skipSpace(data, i) {
+		end, escaped := stringEnd(data, i)
+		if end > len(data) {
+			break
+		}
+		name := string(data[i+1 : end-1])
+		if escaped {
+			if err := json.Unmarshal(data[i:end], &name); err != nil {
+				return nil, fmt.Errorf("want JSON: %w", err)
+			}
+		}
+		i = skipSpace(data, end)
+		if i >= len(data) || data[i] != ':' {
+			break
+		}
+		start := skipSpace(data, i+1)
+		i = valueEnd(data, start)
+		out[name] = data[start:i:i]
+		i = skipSpace(data, i)
+		if i < len(data) && data[i] == ',' {
+			i++
+		}
+	}
+	if i >= len(data) || data[i] != '}' {
+		return nil, errors.New("want a JSON object")
+	}
+	return out, nil
+}
+
+func skipSpace(data []byte, i int) int {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\r' || data[i] == '\n') {
+		i++
+	}
+	return i
+}
+
+// valueEnd returns the index after the value that begins at i.
+func valueEnd(data []byte, i int) int {
+	depth := 0
+	for i < len(data) {
+		switch data[i] {
+		case '"':
+			end, _ := stringEnd(data, i)
+			i = min(end, len(data))
+		case '{', '[':
+			depth++
+			i++
+			continue
+		case '}', ']':
+			depth--
+			i++
+		case ' ', '\t', '\r', '\n', ',', ':':
+			i++
+			continue
+		default:
+			for i < len(data) && !isDelimiter(data[i]) {
+				i++
+			}
+		}
+		if depth <= 0 {
+			return i
+		}
+	}
+	return len(data)
+}
+
 // fewNames are compared one by one, which is faster than a map.
 const fewNames = 8
 

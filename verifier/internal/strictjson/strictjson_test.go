@@ -112,5 +112,44 @@ func FuzzCheck(f *testing.F) {
 		if (got == nil) != (want == nil) {
 			t.Fatalf("%q: got %v, and by tokens %v", data, got, want)
 		}
+		if got == nil {
+			sameMembers(t, data)
+		} else {
+			_, _ = Members(data) // it must not panic
+		}
 	})
+}
+
+// sameMembers compares Members with the standard library, for a document that
+// Check takes.
+func sameMembers(t *testing.T, data []byte) {
+	t.Helper()
+	var want map[string]json.RawMessage
+	err := json.Unmarshal(data, &want)
+	got, gotErr := Members(data)
+	if isObject := err == nil && want != nil; isObject != (gotErr == nil) {
+		t.Fatalf("%q: got %v, want an object: %v", data, gotErr, isObject)
+	}
+	if gotErr != nil {
+		return
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%q: got %d members, want %d", data, len(got), len(want))
+	}
+	for name, value := range want {
+		if !bytes.Equal(got[name], value) {
+			t.Fatalf("%q: member %q is %q, want %q", data, name, got[name], value)
+		}
+	}
+}
+
+func TestMembers(t *testing.T) {
+	for _, s := range []string{`{}`, ` { } `, `{"a":1}`, "{ \"a\" :\t[1, {\"b\":\"}\"}] , \"\\u0061b\":\"x\\\"\" ,\"c\":null,\"d\":{},\"e\":-1e5\n}\r", `{"":{}}`, `[]`, `null`, `"{}"`, `1`} {
+		sameMembers(t, []byte(s))
+	}
+	for _, s := range []string{``, `{`, `{"a`, `{"a"`, `{"a":`, `{"a":1`, `{"a":"`, `{"a":[}`, `{"a":1,`, `{"\`} {
+		if got, err := Members([]byte(s)); err == nil {
+			t.Errorf("%q: got %v, want an error", s, got)
+		}
+	}
 }
