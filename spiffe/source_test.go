@@ -20,14 +20,14 @@ import (
 // eventually polls a condition that another process' stream brings about.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !f() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("did not happen in 10s: %s", what)
+			t.Fatalf("did not happen within a minute: %s", what)
 		case <-tick.C:
 		}
 	}

@@ -194,7 +194,7 @@ func (w *world) stop() {
 		if err != nil {
 			w.t.Errorf("agent ended with %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Errorf("agent did not end\n%s", w.log)
 	}
 }
@@ -202,7 +202,7 @@ func (w *world) stop() {
 // eventually waits for what an agent does in the background.
 func (w *world) eventually(what string, done func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !done() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waited in vain for %s\n%s", what, w.log)

@@ -215,7 +215,7 @@ func TestRotation(t *testing.T) {
 	serve(t, c)
 	src := open(t, c, "node-a")
 	first := src.NotAfter()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -287,7 +287,7 @@ func TestServeMisuse(t *testing.T) {
 			c := config(t)
 			tt.change(t, &c)
 			// Served by mistake, it would wait for the context.
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			err := devapi.Serve(ctx, c)
 			if m, ok := errors.AsType[*verdict.Misuse](err); !ok || !strings.Contains(m.Text, tt.want) || m.Hint == "" {
