@@ -304,7 +304,7 @@ func TestStreamEndsWithSVID(t *testing.T) {
 	must(t, err)
 	_, err = stream.Recv()
 	wantCode[*verdict.Refusal](t, assayv1.FromStatus(err), verdict.PeerUntrusted)
-	if late := time.Since(now); late > 20*time.Second {
+	if late := time.Since(now); late > time.Minute {
 		t.Errorf("got the end after %s, want it with the SVID", late)
 	}
 }

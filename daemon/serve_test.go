@@ -303,7 +303,7 @@ func TestDrainDeadline(t *testing.T) {
 	}
 	begin := time.Now()
 	must(t, r.stop())
-	if took := time.Since(begin); took < time.Second || took > 20*time.Second {
+	if took := time.Since(begin); took < time.Second || took > time.Minute {
 		t.Errorf("got an end after %s, want it after a second", took)
 	}
 	if _, ok := errors.AsType[*verdict.Failure](<-answered); !ok {

@@ -77,7 +77,7 @@ func TestBadTPM(t *testing.T) {
 			if !isFailure(err) {
 				t.Errorf("got %v, want a failure", err)
 			}
-			if took := time.Since(begin); took > 5*time.Second {
+			if took := time.Since(begin); took > time.Minute {
 				t.Errorf("took %s", took)
 			}
 		})

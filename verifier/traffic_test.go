@@ -481,8 +481,8 @@ func TestRetryAfter(t *testing.T) {
 		{429, "1", 10 * time.Second, "", 2, 0},
 		{503, "1", 10 * time.Second, "", 2, 0},
 		{429, "", 10 * time.Second, "", 2, 0},
-		{429, "1", 900 * time.Millisecond, verdict.RegistryRateLimited, 1, time.Second},
-		{503, "1", 900 * time.Millisecond, verdict.RegistryUnreachable, 1, time.Second},
+		{429, "9", 8 * time.Second, verdict.RegistryRateLimited, 1, 9 * time.Second},
+		{503, "9", 8 * time.Second, verdict.RegistryUnreachable, 1, 9 * time.Second},
 		{429, "60", 10 * time.Second, verdict.RegistryRateLimited, 1, time.Minute},
 		{429, "x", 10 * time.Second, "", 2, 0},
 	} {

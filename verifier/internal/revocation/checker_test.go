@@ -945,7 +945,7 @@ func TestR57(t *testing.T) {
 	start := time.Now()
 	_, err := check(t, newChecker(t, p, nil), []*x509.Certificate{&c, &issuer, p.Root}, revocation.Stapled{})
 	wantCode(t, err, verdict.RevocationUnavailable)
-	if d := time.Since(start); d > time.Second {
+	if d := time.Since(start); d > 30*time.Second {
 		t.Errorf("it took %s", d)
 	}
 }

@@ -268,7 +268,7 @@ func TestDevInit(t *testing.T) {
 	}
 }
 
-// waitFor waits until there is something at path, for at most ten seconds.
+// waitFor waits until there is something at path, for at most a minute.
 func waitFor(t *testing.T, path string) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -281,7 +281,7 @@ func waitFor(t *testing.T, path string) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("%s is not there within 10 s", path)
+			t.Fatalf("%s is not there within a minute", path)
 		}
 	}
 }
