@@ -234,6 +234,10 @@ func keyYAML(name string, pem []byte) string {
 	return fmt.Sprintf("  %s:\n    key:\n      pem: |\n        %s\n", name, indent(pem))
 }
 
+// testClient keeps no connection: test servers that close end those of
+// http.DefaultClient, also in the middle of another test.
+var testClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 // server runs h on loopback and returns its host:port.
 func server(t testing.TB, h http.Handler) string {
 	t.Helper()

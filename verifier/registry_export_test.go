@@ -2,7 +2,11 @@
 
 package verifier
 
-import "github.com/assayd/assay/verdict"
+import (
+	"errors"
+
+	"github.com/assayd/assay/verdict"
+)
 
 // TestingOnlyWake ends the rests that hosts asked for, as if their time had passed.
 func (r *Registry) TestingOnlyWake() { r.hosts.wake() }
@@ -35,4 +39,20 @@ func TestingOnlyParseManifest(mediaType string, body []byte) (*TestingOnlyManife
 		out.ChildrenRead = true
 	}
 	return out, nil
+}
+
+// TestingOnlyStamp verifies a timestamp by each authority of the default instance,
+// and says what the library says of it.
+func (r *Roots) TestingOnlyStamp(token, signature []byte) (err, byLibrary error) {
+	material := r.instance(DefaultInstance).material
+	err, byLibrary = errors.New("no authority"), errors.New("no authority")
+	for i, a := range material.TimestampingAuthorities() {
+		if _, e := a.Verify(token, signature); e == nil {
+			err = nil
+		}
+		if _, e := material.TrustedRoot.TimestampingAuthorities()[i].Verify(token, signature); e == nil {
+			byLibrary = nil
+		}
+	}
+	return err, byLibrary
 }

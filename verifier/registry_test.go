@@ -390,7 +390,7 @@ func referrersOf(t *testing.T, w *world) []byte {
 
 func readBody(t *testing.T, url string) []byte {
 	t.Helper()
-	resp, err := http.Get(url)
+	resp, err := testClient.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -677,7 +677,7 @@ func TestR49Credentials(t *testing.T) {
 			}
 			req.Header.Set("Authorization", token)
 			req.Header.Set("X-Direct", "1")
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := testClient.Do(req)
 			if err != nil {
 				panic(err)
 			}

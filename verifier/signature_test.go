@@ -915,3 +915,37 @@ func TestR57HostileCertificates(t *testing.T) {
 	k.attachBundle(k.image, k.bundle(k.image, o), "")
 	k.want(oneOff(t, keyless()), verdict.InputMalformed)
 }
+
+// TestTimestampBytes: a timestamp is accepted only where the library accepts it,
+// whichever of its bytes is another, and the good one is accepted.
+func TestTimestampBytes(t *testing.T) {
+	k := newKit(t)
+	sig := []byte("signature")
+	token, err := k.sig.Timestamp(sig, signedAt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err, theirs := k.roots.TestingOnlyStamp(token, sig); err != nil || theirs != nil {
+		t.Fatalf("the good one: got %v, and of the library %v", err, theirs)
+	}
+	if err, _ := k.roots.TestingOnlyStamp(token, []byte("another")); err == nil {
+		t.Error("it is accepted over something else")
+	}
+	bad := bytes.Clone(token)
+	for i := range bad {
+		bad[i] ^= 1 << (i % 8)
+		if err, theirs := k.roots.TestingOnlyStamp(bad, sig); (err == nil) != (theirs == nil) {
+			t.Errorf("byte %d: got %v, and of the library %v", i, err, theirs)
+		}
+		bad[i] = token[i]
+	}
+	for _, at := range []time.Time{signedAt.AddDate(-30, 0, 0), signedAt.AddDate(30, 0, 0)} {
+		token, err := k.sig.Timestamp(sig, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err, theirs := k.roots.TestingOnlyStamp(token, sig); err == nil || theirs == nil {
+			t.Errorf("at %s: got %v, and of the library %v", at, err, theirs)
+		}
+	}
+}

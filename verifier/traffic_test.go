@@ -240,7 +240,7 @@ func TestConditional(t *testing.T) {
 			panic(err)
 		}
 		req.Header.Set("X-Direct", "1")
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := testClient.Do(req)
 		if err != nil {
 			panic(err)
 		}

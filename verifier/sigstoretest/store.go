@@ -128,9 +128,12 @@ func (l *Layout) write() error {
 type Registry struct {
 	// URL is its base, such as http://127.0.0.1:5000.
 	URL string
-	// Client of nil means http.DefaultClient.
+	// Client of nil means one that keeps no connection: a test server that closes
+	// ends the idle connections of http.DefaultClient, also those of other tests.
 	Client *http.Client
 }
+
+var ownClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // A reply is an answer that was read whole.
 type reply struct {
@@ -151,7 +154,7 @@ func (r *Registry) do(ctx context.Context, method, target, contentType string, b
 	}
 	client := r.Client
 	if client == nil {
-		client = http.DefaultClient
+		client = ownClient
 	}
 	resp, err := client.Do(req)
 	if err != nil {
