@@ -106,7 +106,9 @@ func TestAuthoritiesAgainstLibrary(t *testing.T) {
 		{"nothing", func(*chainSpec, *x509.Certificate) {}, true},
 		{"path length 0", func(_ *chainSpec, c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true }, false},
 		{"path length 1", func(_ *chainSpec, c *x509.Certificate) { c.MaxPathLen = 1 }, true},
-		{"no authority", func(_ *chainSpec, c *x509.Certificate) { c.IsCA, c.MaxPathLen, c.KeyUsage = false, 0, x509.KeyUsageDigitalSignature }, false},
+		{"no authority", func(_ *chainSpec, c *x509.Certificate) {
+			c.IsCA, c.MaxPathLen, c.KeyUsage = false, 0, x509.KeyUsageDigitalSignature
+		}, false},
 		{"must not sign certificates", func(_ *chainSpec, c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }, false},
 		{"code signing", func(_ *chainSpec, c *x509.Certificate) { c.ExtKeyUsage = codeSigning }, true},
 		{"time stamping", func(_ *chainSpec, c *x509.Certificate) { c.ExtKeyUsage = timeStamping }, false},

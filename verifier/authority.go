@@ -29,6 +29,8 @@ type Authority struct {
 	Notation *Notation `yaml:"notation" json:"notation,omitempty"`
 	// TUF is a TUF repository that lists the image as a target.
 	TUF *TUF `yaml:"tuf" json:"tuf,omitempty"`
+	// NotaryV1 is Docker Content Trust, for repositories that still have it.
+	NotaryV1 *NotaryV1 `yaml:"notary-v1" json:"notaryV1,omitempty"`
 	// Revocation is hard, soft or off, for certificates that their publisher can
 	// revoke (x509, notation); absent means hard. Soft takes a certificate whose
 	// state cannot be found out, and never a revoked one.
@@ -182,13 +184,13 @@ func compileAuthority(f *strictyaml.File, path, name string, a Authority) (*auth
 	}
 	c := &authority{Authority: a, name: name}
 	kinds := 0
-	for _, set := range []bool{a.Keyless != nil, a.Key != nil, a.X509 != nil, a.Notation != nil, a.TUF != nil} {
+	for _, set := range []bool{a.Keyless != nil, a.Key != nil, a.X509 != nil, a.Notation != nil, a.TUF != nil, a.NotaryV1 != nil} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return nil, f.Misuse(path, "", "authority %q: want exactly one of keyless, key, x509, notation and tuf", name)
+		return nil, f.Misuse(path, "", "authority %q: want exactly one of keyless, key, x509, notation, tuf and notary-v1", name)
 	}
 	c.instance = a.Roots
 	if a.Roots == "" {
@@ -214,6 +216,8 @@ func compileAuthority(f *strictyaml.File, path, name string, a Authority) (*auth
 		return c, c.compileNotation(f, path)
 	case a.TUF != nil:
 		return c, c.compileTUF(f, path)
+	case a.NotaryV1 != nil:
+		return c, c.compileNotaryV1(f, path)
 	}
 	return c, c.compileKey(f, path)
 }
@@ -229,7 +233,7 @@ func (a *authority) checkDemands(f *strictyaml.File, path string) error {
 		return f.Misuse(path+".revocation", "", "authority %q: revocation is %q, want hard, soft or off", a.name, clipQuote(a.Revocation))
 	case !sigstore && (a.Roots != "" || a.RequireLog || a.Logs != 0 || a.AllowUnlogged || a.AllowNoSCT):
 		return f.Misuse(path, "leave them out", "authority %q: roots and demands on logs are for keyless, key and x509", a.name)
-	case a.TUF != nil && (a.RequireTimestamp || !a.SignedAfter.IsZero() || !a.SignedBefore.IsZero()):
+	case (a.TUF != nil || a.NotaryV1 != nil) && (a.RequireTimestamp || !a.SignedAfter.IsZero() || !a.SignedBefore.IsZero()):
 		return f.Misuse(path, "leave them out: metadata says until when it counts", "authority %q: a list of targets proves no time of signing", a.name)
 	}
 	if revocable && a.Revocation == "" {
@@ -372,6 +376,8 @@ func (a *authority) signerClass() string {
 		return "key\n" + string(a.spki)
 	case a.TUF != nil:
 		return "tuf\n" + a.TUF.Repository
+	case a.NotaryV1 != nil:
+		return "notary-v1\n" + a.NotaryV1.Role
 	case a.Notation != nil:
 		stores := slices.Sorted(slices.Values(a.Notation.TrustStores))
 		return "notation\n" + strings.Join(stores, " ") + "\n" + strings.Join(slices.Sorted(slices.Values(a.Notation.Subjects)), "\n")

@@ -19,7 +19,8 @@ import (
 // in a file, or a folder with the parts of a cosign .sig or .att manifest,
 // namely payload.json (the signed bytes), layers.json (a list of its layer
 // descriptors with their annotations) and, where there is one, subject.json
-// ({"digest","repository"}). A [Result] from it names no platforms, since
+// ({"digest","repository"}). A folder with the recorded metadata of Docker Content
+// Trust is one too: its signatures are those that the roots list. A [Result] from it names no platforms, since
 // nothing shows the manifest.
 type Bundle struct {
 	candidates []*candidate
@@ -42,6 +43,9 @@ func OpenBundle(path string) (*Bundle, error) {
 	}
 	if b, ok, err := openNotation(path); ok || err != nil {
 		return b, err
+	}
+	if recordsCollection(path) {
+		return &Bundle{}, nil // the roots have what lists the image
 	}
 	if data, err := readFile(filepath.Join(path, "provenance.json"), MaxBundleBytes); err == nil {
 		return &Bundle{candidates: parseRecord("provenance.json", data)}, nil
@@ -68,6 +72,17 @@ func OpenBundle(path string) (*Bundle, error) {
 		}
 	}
 	return b, nil
+}
+
+// recordsCollection says whether a folder has the metadata of a collection of
+// Docker Content Trust.
+func recordsCollection(dir string) bool {
+	for _, name := range []string{"root.json", "timestamp.json", "snapshot.json", "targets.json"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || !info.Mode().IsRegular() {
+			return false
+		}
+	}
+	return true
 }
 
 // openNotation reads a folder with an envelope of the Notary Project.

@@ -291,7 +291,7 @@ func (a *authority) matches(f *fact, at time.Time) error {
 		return a.matchesX509(f.signer)
 	case a.Notation != nil:
 		return a.matchesNotation(f)
-	case a.TUF != nil:
+	case a.TUF != nil, a.NotaryV1 != nil:
 		return nil // the lookup was by what it demands
 	}
 	return a.matchesKeyless(f.signer)
@@ -774,6 +774,8 @@ func (a *authority) describe() string {
 		return a.describeX509()
 	case a.TUF != nil:
 		return "TUF repository " + a.TUF.Repository
+	case a.NotaryV1 != nil:
+		return "Docker Content Trust " + a.NotaryV1.Role
 	case a.Notation != nil:
 		return strings.Join(a.Notation.Subjects, " or ") + " of " + strings.Join(a.Notation.TrustStores, " or ")
 	}

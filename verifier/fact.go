@@ -125,6 +125,8 @@ type material struct {
 	anchors  []*x509.Certificate // of an own PKI
 	notation *notation.Trust
 	targets  *targetTrust
+	// collections are those of Docker Content Trust.
+	collections *collectionTrust
 	// stale is why nothing can be verified under it now, or nil; until is when
 	// that begins, or zero.
 	stale error
@@ -152,6 +154,8 @@ func (a *authority) material(roots *Roots, alg algorithms) (*material, error) {
 	switch {
 	case a.TUF != nil:
 		return a.targetMaterial(roots)
+	case a.NotaryV1 != nil:
+		return a.collectionMaterial(roots)
 	case a.Key != nil:
 		m.key, m.spki = a.pub, a.spki
 		trust = append(trust, "key", string(a.spki))
@@ -231,7 +235,7 @@ func (a *authority) reads(f family) bool {
 	case familyRecord:
 		return a.Key != nil
 	case familyTarget:
-		return a.TUF != nil
+		return a.TUF != nil || a.NotaryV1 != nil
 	case familyOther:
 	}
 	return false
@@ -250,6 +254,8 @@ func (m *material) verify(e *entity) (*fact, *stageError) {
 		return m.verifyNotation(e)
 	case m.targets != nil:
 		return m.verifyTarget(e)
+	case m.collections != nil:
+		return m.verifyCollection(e)
 	}
 	return m.verifyX509(e)
 }

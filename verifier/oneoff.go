@@ -38,6 +38,13 @@ type OneOff struct {
 	Subjects                                   []string
 	// Revocation is as in [Authority].
 	Revocation string
+	// NotaryKeys are the publisher's root keys of Docker Content Trust, PEM, for
+	// the collection of Repository: at NotaryServer or recorded in NotaryFolder,
+	// with certificates for NotaryName and of NotaryRole, as in [NotaryV1Source]
+	// and [NotaryV1].
+	NotaryKeys                             [][]byte
+	Repository, NotaryServer, NotaryFolder string
+	NotaryName, NotaryRole                 string
 }
 
 // Names of the trust stores of a one-off, which are their kinds.
@@ -77,6 +84,22 @@ func (o OneOff) Roots(base *Roots) (*Roots, error) {
 		digest = append(append(digest, kind...), all...)
 		added = true
 	}
+	if len(o.NotaryKeys) > 0 {
+		n := NotaryV1Source{URL: o.NotaryServer, Folder: o.NotaryFolder, CertificateName: o.NotaryName}
+		for _, key := range o.NotaryKeys {
+			n.RootKeys = append(n.RootKeys, string(key))
+		}
+		s, err := compileCollection(strictyaml.Named("command line"), "notary-v1", o.Repository, n)
+		if err != nil {
+			return nil, err
+		}
+		r.sources = map[string]*source{s.name: s}
+		if base != nil {
+			maps.Copy(r.sources, base.sources)
+		}
+		digest = fmt.Appendf(digest, "%s\n%q\n%q\n", s.name, n.RootKeys, n.CertificateName)
+		added = true
+	}
 	if !added {
 		return base, nil
 	}
@@ -91,6 +114,14 @@ func (o OneOff) Policy() (*Policy, error) {
 	p := &Policy{Version: 1, Authorities: make(map[string]Authority), name: "command line"}
 	notation := len(o.NotationCA)+len(o.NotationAuthority) > 0
 	switch {
+	case len(o.NotaryKeys) > 0 && (notation || len(o.Keys) > 0 || o.Identity != "" || o.Issuer != "" || len(o.X509) > 0):
+		return nil, verdict.Misused("name one of them", "a collection of Docker Content Trust and another signer are different signers")
+	case len(o.NotaryKeys) > 0:
+		n := &NotaryV1{Role: o.NotaryRole}
+		if n.Role == "" {
+			n.Role = RoleDocker
+		}
+		p.Authorities["notary-v1"] = Authority{NotaryV1: n}
 	case notation && (len(o.Keys) > 0 || o.Identity != "" || o.Issuer != "" || len(o.X509) > 0):
 		return nil, verdict.Misused("name one of them", "a notation trust store and a key or identity are different signers")
 	case notation:

@@ -128,7 +128,7 @@ func TestPolicyMisuse(t *testing.T) {
 		{"star inside namespace", `"production"`, `"p*n"`, "at most one * at the end"},
 		{"two rules of one name", "name: production", "name: all", `two rules are called "all"`},
 		{"predicate type", "slsaprovenance", "slsa", "is no URI"},
-		{"both kinds", "    keyless:\n      issuer: https://token", "    key: {pem: x}\n    keyless:\n      issuer: https://token", "exactly one of keyless, key, x509, notation and tuf"},
+		{"both kinds", "    keyless:\n      issuer: https://token", "    key: {pem: x}\n    keyless:\n      issuer: https://token", "exactly one of keyless, key, x509, notation, tuf and notary-v1"},
 		{"contradiction", "    require-log: true", "    require-log: true\n    allow-unlogged: true", "contradict"},
 		{"private key", "rules:", keyYAML("k", []byte("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----"))[2:] + "rules:", "unknown key"},
 		{"not a key", "  pattern:", "  k:\n    key: {pem: nothing}\n  pattern:", "PUBLIC KEY"},

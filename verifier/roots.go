@@ -61,6 +61,9 @@ type RootsFile struct {
 	TrustStores map[string]TrustStore `yaml:"trust-stores" json:"trustStores,omitempty"`
 	// TUF are repositories of which images are targets, by name.
 	TUF map[string]TUFSource `yaml:"tuf" json:"tuf,omitempty"`
+	// NotaryV1 are collections of Docker Content Trust (Notary v1), by repository,
+	// such as docker.io/acme/app.
+	NotaryV1 map[string]NotaryV1Source `yaml:"notary-v1" json:"notaryV1,omitempty"`
 }
 
 // A SigstoreRoot is the trust root of one sigstore instance.
@@ -144,10 +147,10 @@ func (r *Roots) compile(f *strictyaml.File, file *RootsFile) error {
 	if file.Version != 1 {
 		return f.Misuse("version", "write version: 1", "version of the roots file is %d, want 1", file.Version)
 	}
-	if len(file.Sigstore)+len(file.TrustStores)+len(file.TUF) == 0 {
+	if len(file.Sigstore)+len(file.TrustStores)+len(file.TUF)+len(file.NotaryV1) == 0 {
 		return f.Misuse("", "name a sigstore instance or a trust store", "the roots file trusts nobody")
 	}
-	if max(len(file.Sigstore), len(file.TrustStores), len(file.TUF)) > maxRootEntries {
+	if max(len(file.Sigstore), len(file.TrustStores), len(file.TUF), len(file.NotaryV1)) > maxRootEntries {
 		return f.Misuse("", "", "more than %d entries of one kind", maxRootEntries)
 	}
 	r.instances, r.stores = make(map[string]*instance), make(map[string]*trustStore)
@@ -207,6 +210,13 @@ func (r *Roots) compile(f *strictyaml.File, file *RootsFile) error {
 			return f.Misuse(path+".target", "leave it out", "TUF repository %q: a target is for a sigstore instance; images are found by their digests", name)
 		}
 		s, err := compileTUF(f, path, "tuf "+name, file.TUF[name])
+		if err != nil {
+			return err
+		}
+		r.sources[s.name] = s
+	}
+	for _, name := range slices.Sorted(maps.Keys(file.NotaryV1)) {
+		s, err := compileCollection(f, "notary-v1."+name, name, file.NotaryV1[name])
 		if err != nil {
 			return err
 		}

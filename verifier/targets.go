@@ -16,6 +16,7 @@ import (
 
 	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/notaryv1"
 	"github.com/assayd/assay/verifier/internal/tuf"
 )
 
@@ -39,31 +40,49 @@ type TUFSource struct {
 const defaultTarget = "trusted_root.json"
 
 // A source is an entry of the roots file that has to be fetched, and what was
-// fetched last.
+// fetched last: a TUF repository, or a collection of Docker Content Trust.
 type source struct {
 	name        string // in messages and of its folder: "tuf acme"
 	url, folder string
-	tuf         tuf.Config
 
+	tuf      tuf.Config
 	snapshot *tuf.Snapshot
-	// err is why there is no snapshot.
+
+	notary     *notaryv1.Config // nil for a TUF repository
+	collection *notaryv1.Snapshot
+
+	// err is why there is nothing.
 	err error
+}
+
+// fetched is what was fetched last, or nil.
+func (s *source) fetched() interface {
+	Digest() verdict.Digest
+	Expires() time.Time
+} {
+	switch {
+	case s.collection != nil:
+		return s.collection
+	case s.snapshot != nil:
+		return s.snapshot
+	}
+	return nil
 }
 
 // digest names what was fetched.
 func (s *source) digest() verdict.Digest {
-	if s.snapshot == nil {
-		return ""
+	if f := s.fetched(); f != nil {
+		return f.Digest()
 	}
-	return s.snapshot.Digest()
+	return ""
 }
 
 // expires is until when it counts.
 func (s *source) expires() time.Time {
-	if s.snapshot == nil {
-		return time.Time{}
+	if f := s.fetched(); f != nil {
+		return f.Expires()
 	}
-	return s.snapshot.Expires()
+	return time.Time{}
 }
 
 // stale is why nothing of it counts.
@@ -179,15 +198,39 @@ func (s *source) refresh(ctx context.Context, how Refreshing, at time.Time) erro
 		return err
 	}
 	defer done()
-	if fetch != nil {
-		next, err := tuf.Refresh(ctx, s.tuf, store, fetch, at)
-		if err == nil {
-			s.snapshot = next
-			return nil
-		}
+	if fetch == nil {
+		return s.load(store, at)
+	}
+	if err := s.ask(ctx, store, fetch, at); err != nil {
 		// What was stored counts until it ends; so does what this process has.
-		if stored, loadErr := tuf.Load(s.tuf, store, at); loadErr == nil {
-			s.snapshot = stored
+		_ = s.load(store, at) // err says more
+		return err
+	}
+	return nil
+}
+
+// ask fetches, and load reads what an earlier process stored. Where there is an
+// error s keeps what it has.
+func (s *source) ask(ctx context.Context, store tuf.Store, fetch tuf.Fetcher, at time.Time) error {
+	if s.notary != nil {
+		next, err := notaryv1.Refresh(ctx, *s.notary, store, fetch, at)
+		if err == nil {
+			s.collection = next
+		}
+		return err
+	}
+	next, err := tuf.Refresh(ctx, s.tuf, store, fetch, at)
+	if err == nil {
+		s.snapshot = next
+	}
+	return err
+}
+
+func (s *source) load(store tuf.Store, at time.Time) error {
+	if s.notary != nil {
+		next, err := notaryv1.Load(*s.notary, store, at)
+		if err == nil {
+			s.collection = next
 		}
 		return err
 	}
@@ -210,6 +253,10 @@ func (s *source) fetcher(how Refreshing) (tuf.Fetcher, func(), error) {
 		return d, func() { d.Close() }, nil //nolint:errcheck // nothing was written
 	case how.Offline:
 		return nil, nothing, nil
+	}
+	if s.notary != nil {
+		h, err := notaryv1.NewServer(s.url, s.notary.GUN, how.Client)
+		return h, nothing, err
 	}
 	h, err := tuf.NewHTTP(s.url, how.Client)
 	return h, nothing, err

@@ -47,15 +47,18 @@ func readFile(t testing.TB, path string) []byte {
 
 type sharedCase struct {
 	Name, Path, Kind, Expect string
-	// Digest is an object in kinds that are not read here.
-	Digest json.RawMessage
-	Trust  struct {
+	// Digest is an object, by tag, for Docker Content Trust.
+	Digest     json.RawMessage
+	Repository string
+	Trust      struct {
 		TrustedRoot string `json:"trusted_root"`
 		Keys        []string
 		// Of notation: paths of certificates.
 		CA        []string `json:"notation_ca"`
 		Authority []string `json:"notation_signing_authority"`
 		TSA       []string `json:"notation_tsa"`
+		// Of Docker Content Trust: a path.
+		DCTRootKey string `json:"dct_root_key"`
 	}
 	Signatures []struct {
 		SAN, Issuer, Key string
@@ -81,6 +84,13 @@ func sharedCases(t testing.TB, kinds ...string) []sharedCase {
 	if len(out) == 0 {
 		t.Fatalf("manifest.json has no case of kinds %v", kinds)
 	}
+	return out
+}
+
+// digests are those of a collection of Docker Content Trust, by tag.
+func (c sharedCase) digests() map[string]verdict.Digest {
+	var out map[string]verdict.Digest
+	_ = json.Unmarshal(c.Digest, &out) // what has none fails the test
 	return out
 }
 

@@ -38,6 +38,10 @@ type verifyFlags struct {
 	notationTSA      []string
 	subjects         []string
 	revocation       string
+	notaryKeys       []string
+	notaryServer     string
+	notaryName       string
+	notaryRole       string
 	offline          bool
 	deep             bool
 	platforms        []string
@@ -68,6 +72,10 @@ func (f *verifyFlags) register(c *cobra.Command) {
 	s.StringArrayVar(&f.notationSA, "notation-signing-authority", nil, "the same for scheme notary.x509.signingAuthority, `FILE`")
 	s.StringArrayVar(&f.notationTSA, "notation-tsa", nil, "certificates of notation's timestamp authorities, `FILE`")
 	s.StringArrayVar(&f.subjects, "notation-subject", nil, "part of the signer's name, `C=…,ST=…,O=…` (default any)")
+	s.StringArrayVar(&f.notaryKeys, "notary-root-key", nil, "root key of a Docker Content Trust collection, PEM `FILE`")
+	s.StringVar(&f.notaryServer, "notary-server", "", "where the collection is, `URL`; with --bundle a recorded folder")
+	s.StringVar(&f.notaryName, "notary-certificate-name", "", "`NAME` in the root certificate (default the repository)")
+	s.StringVar(&f.notaryRole, "notary-role", "", "`ROLE` that has to list the image (default as docker)")
 	s.StringVar(&f.revocation, "revocation", "", "hard, soft or off, for certificates of an own PKI and notation (default hard)")
 	s.BoolVar(&f.offline, "offline", false, "ask no publisher about revoked certificates, and fetch no trust roots")
 	s.BoolVar(&f.deep, "deep", false, "hash all layers too")
@@ -135,24 +143,31 @@ func (a *app) verify(ctx context.Context, name string, f *verifyFlags, explain b
 // check refuses flags that contradict each other, before anything starts.
 func (f *verifyFlags) check() error {
 	notation := len(f.notationCA)+len(f.notationSA) > 0
-	oneOff := len(f.keys) > 0 || f.identity != "" || f.issuer != "" || notation
+	notary := len(f.notaryKeys) > 0
+	oneOff := len(f.keys) > 0 || f.identity != "" || f.issuer != "" || notation || notary
 	ways := 0
-	for _, set := range []bool{f.policy != "", len(f.keys) > 0, f.identity != "" || f.issuer != "", notation, f.server.addr != ""} {
+	for _, set := range []bool{f.policy != "", len(f.keys) > 0, f.identity != "" || f.issuer != "", notation, notary, f.server.addr != ""} {
 		if set {
 			ways++
 		}
 	}
 	switch {
 	case ways == 0:
-		return verdict.Misused("name a --policy, a --key, a --certificate-identity with its --certificate-oidc-issuer, a --notation-ca, or a --server", "nothing says who must have signed")
+		return verdict.Misused("name a --policy, a --key, a --certificate-identity with its --certificate-oidc-issuer, a --notation-ca, a --notary-root-key, or a --server", "nothing says who must have signed")
 	case ways > 1:
-		return verdict.Misused("name one of --policy, --key, --certificate-identity, --notation-ca and --server", "several of the flags say who must have signed")
+		return verdict.Misused("name one of --policy, --key, --certificate-identity, --notation-ca, --notary-root-key and --server", "several of the flags say who must have signed")
 	case len(f.x509) > 0 && (f.identity == "" || f.issuer != ""):
 		return verdict.Misused("name the subject alternative name with --certificate-identity", "--x509-ca goes with --certificate-identity, and with no --certificate-oidc-issuer")
-	case oneOff && len(f.keys) == 0 && len(f.x509) == 0 && !notation && (f.identity == "" || f.issuer == ""):
+	case oneOff && len(f.keys) == 0 && len(f.x509) == 0 && !notation && !notary && (f.identity == "" || f.issuer == ""):
 		return verdict.Misused("an identity is a subject together with its OIDC issuer", "--certificate-identity and --certificate-oidc-issuer belong together, and one is missing")
 	case !notation && (len(f.notationTSA) > 0 || len(f.subjects) > 0):
 		return verdict.Misused("name the authority, or leave them out", "--notation-tsa and --notation-subject go with --notation-ca or --notation-signing-authority")
+	case !notary && (f.notaryServer != "" || f.notaryName != "" || f.notaryRole != ""):
+		return verdict.Misused("pin the publisher's root key", "--notary-server, --notary-certificate-name and --notary-role go with --notary-root-key")
+	case notary && (f.notaryServer == "") == (f.bundle == ""):
+		return verdict.Misused("name the server with --notary-server, or a recorded folder with --bundle", "--notary-root-key wants one place where the collection is")
+	case notary && (f.requireLog || f.attestation != ""):
+		return verdict.Misused("leave them out", "a list of tags has neither log entries nor attestations")
 	case f.revocation != "" && !notation && len(f.x509) == 0:
 		return verdict.Misused("write it into the policy", "--revocation goes with --x509-ca or --notation-ca")
 	case !oneOff && (f.requireLog || f.attestation != ""):
@@ -170,7 +185,7 @@ func (f *verifyFlags) check() error {
 }
 
 // makePolicy is the policy that the flags mean, and the roots beside it.
-func (a *app) makePolicy(ctx context.Context, f *verifyFlags) (*verifier.Policy, *verifier.Roots, error) {
+func (a *app) makePolicy(ctx context.Context, ref verifier.Reference, f *verifyFlags) (*verifier.Policy, *verifier.Roots, error) {
 	roots, err := a.makeRoots(ctx, f)
 	if err != nil {
 		return nil, nil, err
@@ -179,12 +194,13 @@ func (a *app) makePolicy(ctx context.Context, f *verifyFlags) (*verifier.Policy,
 		p, err := loadPolicy(f.policy)
 		return p, roots, err
 	}
-	o := verifier.OneOff{Identity: f.identity, Issuer: f.issuer, Attestation: f.attestation, RequireLog: f.requireLog, Subjects: f.subjects, Revocation: f.revocation}
+	o := verifier.OneOff{Identity: f.identity, Issuer: f.issuer, Attestation: f.attestation, RequireLog: f.requireLog, Subjects: f.subjects, Revocation: f.revocation,
+		NotaryServer: f.notaryServer, NotaryName: f.notaryName, NotaryRole: f.notaryRole}
 	for _, part := range []struct {
 		what  string
 		paths []string
 		into  *[][]byte
-	}{{"public key", f.keys, &o.Keys}, {"certificates", f.x509, &o.X509}, {"certificates", f.notationCA, &o.NotationCA}, {"certificates", f.notationSA, &o.NotationAuthority}, {"certificates", f.notationTSA, &o.NotationTSA}} {
+	}{{"public key", f.keys, &o.Keys}, {"certificates", f.x509, &o.X509}, {"certificates", f.notationCA, &o.NotationCA}, {"certificates", f.notationSA, &o.NotationAuthority}, {"certificates", f.notationTSA, &o.NotationTSA}, {"root key", f.notaryKeys, &o.NotaryKeys}} {
 		for _, path := range part.paths {
 			data, err := file.Read(part.what, path, maxKeyFile)
 			if err != nil {
@@ -193,8 +209,23 @@ func (a *app) makePolicy(ctx context.Context, f *verifyFlags) (*verifier.Policy,
 			*part.into = append(*part.into, data)
 		}
 	}
+	if len(o.NotaryKeys) > 0 {
+		img, err := f.image(ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		if img.Repository == "" {
+			return nil, nil, verdict.Misused("write host/repository@sha256:…, or name it with --repository", "a collection is that of a repository, and the reference names none")
+		}
+		o.Repository, o.NotaryFolder = img.Repository, f.bundle
+	}
 	if roots, err = o.Roots(roots); err != nil {
 		return nil, nil, err
+	}
+	if len(o.NotaryKeys) > 0 {
+		if roots, err = a.fetchRoots(ctx, f, roots); err != nil {
+			return nil, nil, err
+		}
 	}
 	p, err := o.Policy()
 	return p, roots, err
@@ -207,9 +238,13 @@ func (a *app) makeRoots(ctx context.Context, f *verifyFlags) (*verifier.Roots, e
 		return verifier.PublicGoodRoot()
 	}
 	roots, err := verifier.LoadRoots(f.roots)
-	if err != nil || !roots.Fetched() {
+	if err != nil || !roots.Fetched() || len(f.notaryKeys) > 0 { // the last: they are fetched with the collection
 		return roots, err
 	}
+	return a.fetchRoots(ctx, f, roots)
+}
+
+func (a *app) fetchRoots(ctx context.Context, f *verifyFlags, roots *verifier.Roots) (*verifier.Roots, error) {
 	at, err := timeFlag("at", f.at)
 	if err != nil {
 		return nil, err
@@ -234,20 +269,30 @@ func (f *verifyFlags) registry() (*verifier.Registry, error) {
 	return verifier.NewRegistry(verifier.RegistryConfig{Credentials: dockerauth.Credentials(), Mirrors: mirrors, PlainHTTP: f.plainHTTP})
 }
 
+// image is what ref names, with the repository of the flag where it names none.
+func (f *verifyFlags) image(ref verifier.Reference) (verifier.Image, error) {
+	img := ref.Image()
+	if f.repository == "" {
+		return img, nil
+	}
+	repo, err := verifier.ParseRepository(f.repository)
+	if err != nil {
+		return img, verdict.Misused("write host/repository", "flag --repository: %s", verdict.ReasonOf(err).Text)
+	}
+	if img.Repository != "" && img.Repository != repo {
+		return img, verdict.Misused("leave --repository out", "the reference names repository %s, --repository another", img.Repository)
+	}
+	img.Repository = repo
+	return img, nil
+}
+
 // resolve returns the image that ref names and where its bytes come from. A tag
 // is resolved once, and said so: what is verified is the digest.
 func (a *app) resolve(ctx context.Context, ref verifier.Reference, f *verifyFlags) (verifier.Image, verifier.Source, func(), error) {
-	img := ref.Image()
 	nothing := func() {}
-	if f.repository != "" {
-		repo, err := verifier.ParseRepository(f.repository)
-		if err != nil {
-			return img, nil, nothing, verdict.Misused("write host/repository", "flag --repository: %s", verdict.ReasonOf(err).Text)
-		}
-		if img.Repository != "" && img.Repository != repo {
-			return img, nil, nothing, verdict.Misused("leave --repository out", "the reference names repository %s, --repository another", img.Repository)
-		}
-		img.Repository = repo
+	img, err := f.image(ref)
+	if err != nil {
+		return img, nil, nothing, err
 	}
 	switch {
 	case f.bundle != "":
@@ -286,7 +331,7 @@ func (a *app) resolve(ctx context.Context, ref verifier.Reference, f *verifyFlag
 }
 
 func (a *app) verifyHere(ctx context.Context, ref verifier.Reference, f *verifyFlags, at time.Time, explain bool, ans *answer) (*answer, error) {
-	policy, roots, err := a.makePolicy(ctx, f)
+	policy, roots, err := a.makePolicy(ctx, ref, f)
 	if err != nil {
 		return ans, err
 	}
