@@ -10,7 +10,7 @@ STAMP    := -buildid= -X main.version=$(VERSION)
 TOOLS    := bin/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-fips build-boring check test race fuzz bench lint generate demo run clean tools registry
+.PHONY: help build build-fips build-boring check test race fuzz peers bench lint generate demo run clean tools registry
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ race: ## all tests with the race detector (needs a C compiler)
 
 fuzz: ## fuzz every target, FUZZTIME (60s) in all
 	ci/fuzz.sh $(FUZZTIME)
+
+peers: ## compare with verifiers of other projects, which are a module of their own
+	cd ci/peers && $(GO) vet ./... && $(GO) test $(TESTFLAGS) ./...
 
 bench: ## measure against the budgets; nothing fails on them
 	$(GO) run ./ci/bench

@@ -38,6 +38,12 @@ PASS
 	if err != nil || got != 9e6 {
 		t.Errorf("got %v, %v, want 9e6", got, err)
 	}
+	for _, name := range []string{"BenchmarkGate/one-2", "BenchmarkGate/one"} { // on one processor there is no number
+		got, err := parse([]byte("BenchmarkGate/one-more-2 1 1 MiB\n"+name+" 5 7 MiB\n"), row{benchmark: "BenchmarkGate/one", unit: "MiB"})
+		if err != nil || got != 7 {
+			t.Errorf("%s: got %v, %v, want 7", name, got, err)
+		}
+	}
 	for _, r := range []row{
 		{benchmark: "BenchmarkGate", unit: "MiB"},
 		{benchmark: "BenchmarkNone", unit: "ns/op"},

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -25,25 +26,46 @@ import (
 type row struct {
 	what      string
 	folder    string
-	benchmark string
+	benchmark string // with its sub-benchmark after a slash
 	unit      string // of the benchmark's output: "ns/op", or of its own
 	least     bool   // the budget is a least, not a most
 	budget    float64
 	show      func(float64) string
+	// cpus is how many processors may work on it; 0 is all.
+	cpus int
+	// shared: it wants the shared test data beside the checkout.
+	shared bool
 }
 
 // baseline is the benchmark that the ratios are to.
 const baseline = "BenchmarkP256Verify"
 
+// sharedData has the signatures of real images.
+const sharedData = "../shared/testdata"
+
 var rows = []row{
-	{"P-256 verification", "ci/bench", baseline, "ns/op", false, 0, duration},
-	{"ticket check, CPU", "node/gate", "BenchmarkTicketCheck", "ns/op", false, 150e3, duration},
-	{"assay-gate from start to exit, warm agent, median", "cmd/assay-gate", "BenchmarkGate", "median-ns", false, 10e6, duration},
-	{"agent's answer on a hit", "node/agent", "BenchmarkHit", "ns/op", false, 1e6, duration},
-	{"daemon's answer on a cached verdict, one client", "daemon", "BenchmarkCachedVerdict", "ns/op", false, 1e6, duration},
-	{"daemon's answers on cached verdicts, open loop", "daemon", "BenchmarkCachedVerdictLoad", "answers/s", true, 5000, perSecond},
-	{"keyless verification against sigstore-go alone", "verifier", "BenchmarkKeyless", "x-sigstore-go", false, 1.10, times},
-	{"assayd idle, RSS", "cmd/assayd", "BenchmarkIdle", "MiB", false, 80, mebibytes},
+	{what: "P-256 verification", folder: "ci/bench", benchmark: baseline, unit: "ns/op", show: duration},
+	{what: "ticket check, CPU", folder: "node/gate", benchmark: "BenchmarkTicketCheck", unit: "ns/op", budget: 150e3, show: duration},
+	{what: "assay-gate from start to exit, warm agent, median", folder: "cmd/assay-gate", benchmark: "BenchmarkGate", unit: "median-ns", budget: 10e6, show: duration},
+	{what: "agent's answer on a hit", folder: "node/agent", benchmark: "BenchmarkHit", unit: "ns/op", budget: 1e6, show: duration},
+	{what: "daemon's answer on a cached verdict, one client", folder: "daemon", benchmark: "BenchmarkCachedVerdict", unit: "ns/op", budget: 1e6, show: duration},
+	{what: "daemon's answers on cached verdicts, open loop", folder: "daemon", benchmark: "BenchmarkCachedVerdictLoad", unit: "answers/s", least: true, budget: 5000, show: perSecond},
+	{what: "verdict in the verifier's cache", folder: "verifier", benchmark: "BenchmarkCached", unit: "ns/op", budget: 10e3, show: duration},
+	{what: "keyed bundle, CPU", folder: "verifier", benchmark: "BenchmarkKeyedCPU", unit: "cpu-ns", budget: 110e3, show: duration},
+	{what: "keyless with P-256 alone, Rekor v1, against sigstore-go", folder: "verifier", benchmark: "BenchmarkKeyless/made-here", unit: "x-sigstore-go", show: times},
+	{what: "keyless with P-256 alone, Rekor v2, against sigstore-go", folder: "verifier", benchmark: "BenchmarkKeyless/made-here-rekor-v2", unit: "x-sigstore-go", show: times},
+	{what: "keyless, real bundle v0.3 with timestamp", folder: "verifier", benchmark: "BenchmarkKeyless/bundle-v0.3-keyless", unit: "x-sigstore-go", budget: 0.5, show: times, shared: true},
+	{what: "the same, real bundle v0.2", folder: "verifier", benchmark: "BenchmarkKeyless/bundle-v0.2-keyless", unit: "x-sigstore-go", budget: 0.5, show: times, shared: true},
+	{what: "the same, real bundle v0.1", folder: "verifier", benchmark: "BenchmarkKeyless/bundle-v0.1-keyless", unit: "x-sigstore-go", budget: 0.5, show: times, shared: true},
+	{what: "the same, GitHub's attestation", folder: "verifier", benchmark: "BenchmarkKeyless/github-attestation", unit: "x-sigstore-go", budget: 0.5, show: times, shared: true},
+	{what: "notation JWS with timestamp, against notation-go", folder: "ci/peers", benchmark: "BenchmarkNotation/notation-jws-timestamp", unit: "x-notation-go", show: times, shared: true},
+	{what: "notation COSE with timestamp, against notation-go", folder: "ci/peers", benchmark: "BenchmarkNotation/notation-cose-expired-cert-timestamp", unit: "x-notation-go", show: times, shared: true},
+	{what: "10 000 distinct keyed images of a layout", folder: "verifier", benchmark: "BenchmarkKeyedLayout", unit: "s/10000", budget: 2.3, show: seconds},
+	{what: "the same on one processor", folder: "verifier", benchmark: "BenchmarkKeyedLayout", unit: "s/10000", show: seconds, cpus: 1},
+	{what: "10 000 requests over 100 keyless images", folder: "verifier", benchmark: "BenchmarkKeylessRequests", unit: "s/10000", budget: 2.3, show: seconds},
+	{what: "the same on one processor", folder: "verifier", benchmark: "BenchmarkKeylessRequests", unit: "s/10000", show: seconds, cpus: 1},
+	{what: "64 keyless verifications in flight, RSS", folder: "verifier", benchmark: "BenchmarkInFlight", unit: "MiB", budget: 256, show: mebibytes},
+	{what: "assayd idle, RSS", folder: "cmd/assayd", benchmark: "BenchmarkIdle", unit: "MiB", budget: 80, show: mebibytes},
 }
 
 func duration(ns float64) string {
@@ -59,6 +81,7 @@ func duration(ns float64) string {
 
 func perSecond(n float64) string { return fmt.Sprintf("%.0f /s", n) }
 func times(n float64) string     { return fmt.Sprintf("%.2f ×", n) }
+func seconds(n float64) string   { return fmt.Sprintf("%.2f s", n) }
 func mebibytes(n float64) string { return fmt.Sprintf("%.1f MiB", n) }
 
 func main() {
@@ -77,9 +100,17 @@ func run(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	_, err = os.Stat(sharedData)
+	haveShared := err == nil
 	var base float64
 	var problems []error
 	for _, r := range rows {
+		if r.shared && !haveShared {
+			if _, err := fmt.Fprintf(table, "%s\t\tnot measured: no shared test data\t\t\n", r.what); err != nil {
+				return err
+			}
+			continue
+		}
 		got, err := measure(ctx, r)
 		if err != nil {
 			problems = append(problems, err)
@@ -97,7 +128,7 @@ func run(ctx context.Context, w io.Writer) error {
 			}
 			within = map[bool]string{true: "yes", false: "NO"}[ok]
 		}
-		if (r.unit == "ns/op" || r.unit == "median-ns") && base != 0 {
+		if strings.HasSuffix(r.unit, "ns") && base != 0 || r.unit == "ns/op" && base != 0 {
 			ratio = fmt.Sprintf("%.1f", got/base)
 		}
 		if _, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", r.what, budget, r.show(got), ratio, within); err != nil {
@@ -109,7 +140,16 @@ func run(ctx context.Context, w io.Writer) error {
 
 // measure runs one benchmark and returns its value in the row's unit.
 func measure(ctx context.Context, r row) (float64, error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^"+r.benchmark+"$", "./"+r.folder)
+	var pattern []string
+	for part := range strings.SplitSeq(r.benchmark, "/") {
+		pattern = append(pattern, "^"+regexp.QuoteMeta(part)+"$")
+	}
+	args := []string{"test", "-run", "^$", "-bench", strings.Join(pattern, "/")}
+	if r.cpus > 0 {
+		args = append(args, "-cpu", strconv.Itoa(r.cpus))
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
+	cmd.Dir = r.folder // some are modules of their own
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("running %s of %s: %w\n%s", r.benchmark, r.folder, err, out)
@@ -117,8 +157,8 @@ func measure(ctx context.Context, r row) (float64, error) {
 	return parse(out, r)
 }
 
-// parse finds the value in the benchmark format of Go: a name, the iterations,
-// then pairs of value and unit.
+// parse finds the value in the benchmark format of Go: a name with the number of
+// processors where it is not one, the iterations, then pairs of value and unit.
 func parse(out []byte, r row) (float64, error) {
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
@@ -126,7 +166,12 @@ func parse(out []byte, r row) (float64, error) {
 		if len(fields) < 2 {
 			continue
 		}
-		if name, _, _ := strings.Cut(fields[0], "-"); name != r.benchmark {
+		rest, ok := strings.CutPrefix(fields[0], r.benchmark)
+		if ok && rest != "" {
+			_, err := strconv.Atoi(strings.TrimPrefix(rest, "-"))
+			ok = err == nil && rest[0] == '-'
+		}
+		if !ok {
 			continue
 		}
 		for i := 2; i+1 < len(fields); i += 2 {
