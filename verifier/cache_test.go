@@ -6,7 +6,9 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -130,6 +132,66 @@ func TestHitIsMiss(t *testing.T) {
 	if passed < 30 || failed < 30 {
 		t.Errorf("%d passes and %d others: the cases do not say much", passed, failed)
 	}
+
+	// The same while policy, roots and deny list change under many callers, and
+	// the cache holds fewer than there are.
+	_, others := testSigstore(t)
+	rootsets := []*verifier.Roots{k.roots, others}
+	small := newVerifier(t, verifier.Config{Policy: policies[0], Roots: k.roots, Source: src, CacheSize: 8})
+	want := func(p, r, d, i int) answer {
+		fresh := newVerifier(t, verifier.Config{Policy: policies[p], Roots: rootsets[r], Source: src, Deny: denies[d]})
+		res, err := fresh.Verify(t.Context(), verifier.Request{Image: images[i], At: now})
+		return answer{res, err}
+	}
+	type question struct{ p, r, d, i int }
+	expected := make(map[question]answer)
+	var questions []question
+	for p := range policies {
+		for r := range rootsets {
+			for d := range denies[:2] {
+				for i := range images {
+					q := question{p, r, d, i}
+					questions = append(questions, q)
+					expected[q] = want(p, r, d, i)
+				}
+			}
+		}
+	}
+	passed = 0
+	for _, a := range expected {
+		if a.res != nil && a.res.Passed {
+			passed++
+		}
+	}
+	if passed < 30 || passed > len(questions)-30 {
+		t.Errorf("%d of %d pass: the cases do not say much", passed, len(questions))
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	var wg sync.WaitGroup
+	for worker := range uint64(8) {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, worker)) //nolint:gosec // G404: an order of tests
+			for range 100 {
+				q := questions[r.IntN(len(questions))]
+				v, err := small.WithPolicy(policies[q.p], rootsets[q.r])
+				if err == nil {
+					v, err = v.WithDeny(denies[q.d])
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				want := expected[q]
+				got, gotErr := v.Verify(t.Context(), verifier.Request{Image: images[q.i], At: now})
+				if diff := cmp.Diff(want.res, got, same); diff != "" || verdict.CodeOf(want.err) != verdict.CodeOf(gotErr) {
+					t.Errorf("%+v: %v, %v\n%s", q, want.err, gotErr, diff)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestVerdictCache(t *testing.T) {
