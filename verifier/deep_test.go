@@ -288,7 +288,7 @@ func TestDeepStreams(t *testing.T) {
 	w.image.Digest = putLayers(t, w.store, layerSpec{mediaType: typeTar, digest: d, size: size, diffID: d})
 	layer := func(f fault) { w.on(onPath("/blobs/"+string(d), f)) }
 	deep := func(ctx context.Context, limits verifier.DeepLimits) (*verifier.DeepResult, error) {
-		r := w.registry(verifier.RegistryConfig{RequestTimeout: 300 * time.Millisecond})
+		r := w.registry(verifier.RegistryConfig{RequestTimeout: 2 * time.Second})
 		defer r.Close()
 		return verifier.Deep(ctx, r, verifier.DeepRequest{Image: w.image, Limits: limits})
 	}

@@ -202,9 +202,14 @@ func TestR46R47HostileRegistry(t *testing.T) {
 				} else {
 					w.on(f)
 				}
-				start := make(chan struct{})
-				late := time.AfterFunc(20*time.Second, func() { close(start) })
-				w.want(verifier.RegistryConfig{RequestTimeout: 400 * time.Millisecond}, tt.want)
+				// Only what dribbles is to run into its deadline: a loaded machine takes
+				// its time for everything else.
+				cfg := verifier.RegistryConfig{RequestTimeout: time.Minute}
+				if strings.Contains(tt.name, "dribbles") {
+					cfg.RequestTimeout = 2 * time.Second
+				}
+				late := time.AfterFunc(2*time.Minute, func() {})
+				w.want(cfg, tt.want)
 				if !late.Stop() {
 					t.Error("it took too long")
 				}
@@ -304,7 +309,7 @@ func TestSlowHost(t *testing.T) {
 	silent := l.Addr().String()
 	good := w.image
 	for host, want := range map[string]verdict.Code{silent: verdict.RegistryTimeout, "127.0.0.1:1": verdict.RegistryUnreachable} {
-		r := w.registry(verifier.RegistryConfig{PlainHTTP: []string{host}, RequestTimeout: 200 * time.Millisecond})
+		r := w.registry(verifier.RegistryConfig{PlainHTTP: []string{host}, RequestTimeout: 2 * time.Second})
 		v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: w.roots, Source: r})
 		var wg sync.WaitGroup
 		wg.Go(func() {

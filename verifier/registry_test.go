@@ -66,7 +66,7 @@ func (w *world) registry(cfg verifier.RegistryConfig) *verifier.Registry {
 	w.t.Helper()
 	cfg.PlainHTTP = append(cfg.PlainHTTP, w.host)
 	if cfg.RequestTimeout == 0 {
-		cfg.RequestTimeout = 5 * time.Second
+		cfg.RequestTimeout = time.Minute
 	}
 	r, err := verifier.NewRegistry(cfg)
 	if err != nil {

@@ -198,7 +198,7 @@ func (d *demo) appraise(ctx context.Context, addr string) (string, string, error
 // waits until the node refuses.
 func (d *demo) deny(ctx context.Context) (outcome, code string, err error) {
 	head := d.path("dev", "head.json")
-	if _, err := d.must(ctx, "assay", "deny", "sign", head, "--key", d.path("dev", "owner.key"), "--image", string(d.images.denied.digest)); err != nil {
+	if _, err := d.must(ctx, "assay", "deny", "add", head, "--key", d.path("dev", "owner.key"), "--image", string(d.images.denied.digest)); err != nil {
 		return "", "", err
 	}
 	if _, err := d.must(ctx, "assay", "head", "put", head, "--server", d.daemon, "--trust", d.path("dev", "admin", "trust.yaml")); err != nil {

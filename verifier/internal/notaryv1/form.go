@@ -253,11 +253,12 @@ func (k *key) read(in string) (err error) {
 	if err := acceptKey(k.public, kind); err != nil {
 		return verdict.Refuse(verdict.SigAlgorithm, "reading the keys of %s: %w", in, err)
 	}
-	k.fingerprint, err = fingerprint(k.public)
+	k.fingerprint, err = Fingerprint(k.public)
 	return err
 }
 
-func fingerprint(pub crypto.PublicKey) (verdict.Digest, error) {
+// Fingerprint is the SHA-256 of a public key as SubjectPublicKeyInfo, in DER.
+func Fingerprint(pub crypto.PublicKey) (verdict.Digest, error) {
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return "", malformed("a key", "%w", err)

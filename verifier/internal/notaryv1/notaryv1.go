@@ -149,7 +149,7 @@ func begin(cfg Config) (*collection, error) {
 	}
 	c := &collection{cfg: cfg, pinned: map[verdict.Digest]bool{}, roles: map[string][]byte{}, docs: map[string]*document{}, left: maxTotal}
 	for _, pub := range cfg.RootKeys {
-		f, err := fingerprint(pub)
+		f, err := Fingerprint(pub)
 		if err != nil {
 			return nil, verdict.Misused("", "a root key of %s: %w", cfg.GUN, err)
 		}

@@ -140,7 +140,7 @@ func (a *app) root() *cobra.Command {
 		return nil
 	}
 	root.AddCommand(
-		a.verifyCommand(), a.explainCommand(), a.policyCommand(),
+		a.verifyCommand(), a.explainCommand(), a.policyCommand(), a.rootsCommand(),
 		a.headCommand(), a.denyCommand(), a.exceptionCommand(),
 		a.ticketCommand(), a.statementCommand(), a.logCommand(),
 		a.devCommand(), a.conformanceCommand(), a.versionCommand(),

@@ -169,21 +169,7 @@ func (a *app) headShowCommand() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			set, err := owner.LoadSet(args[0])
-			if err != nil {
-				return nil, err
-			}
-			var anchor *verdict.Owners
-			if owners != "" {
-				o, err := owner.LoadOwners(owners)
-				if err != nil {
-					return nil, err
-				}
-				anchor = &o
-			} else {
-				a.warn("checked only under the owners that it names itself; name yours with --owners")
-			}
-			h, err := owner.OpenSet(set, anchor)
+			h, err := a.openHead(args[0], owners)
 			if err != nil {
 				return nil, err
 			}

@@ -215,21 +215,21 @@ func TestHeadCommands(t *testing.T) {
 			status: 2, stderr: []string{"--valid is 99h0m0s, want more than 0 and at most 72h\n", "hint: ask for less"}},
 		{name: "exception for no time", setup: signed, args: []string{"exception", "sign", "$DIR/e.json", "--key", "$DIR/owner-a.key", "--digest", aDigest, "--cluster", "c", "--owner", "o", "--reason", "r", "--valid", "0s"},
 			status: 2, stderr: []string{"--valid is 0s"}},
-		{name: "deny", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest}, stdout: []string{"1 entries denied", "1 deny documents"}},
-		{name: "deny of everything there is", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest,
+		{name: "deny", setup: signed, args: []string{"deny", "add", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest}, stdout: []string{"1 entries denied", "1 deny documents"}},
+		{name: "deny of everything there is", setup: signed, args: []string{"deny", "add", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest,
 			"--repository", "registry.example/app", "--identity", "a@example.org", "--issuer", "https://issuer.example", "--key-digest", aDigest, "--statement", aDigest,
 			"--measurement", strings.Repeat("00", 48), "--out", "$DIR/deny.dsse"}, stdout: []string{"6 entries denied"}},
-		{name: "deny of nothing", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key"}, status: 2, stderr: []string{"it would deny nothing"}},
-		{name: "deny of a whole issuer", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--issuer", "https://issuer.example"}, status: 2},
-		{name: "deny of no digest", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", "latest"}, status: 2, stderr: []string{"--image"}},
-		{name: "deny for too long", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest, "--valid", "169h"}, status: 2, stderr: []string{"at most 168h", "hint: to deny for longer"}},
+		{name: "deny of nothing", setup: signed, args: []string{"deny", "add", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key"}, status: 2, stderr: []string{"it would deny nothing"}},
+		{name: "deny of a whole issuer", setup: signed, args: []string{"deny", "add", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--issuer", "https://issuer.example"}, status: 2},
+		{name: "deny of no digest", setup: signed, args: []string{"deny", "add", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", "latest"}, status: 2, stderr: []string{"--image"}},
+		{name: "deny for too long", setup: signed, args: []string{"deny", "add", "$DIR/owners/head.json", "--key", "$DIR/owner-b.key", "--image", aDigest, "--valid", "169h"}, status: 2, stderr: []string{"at most 168h", "hint: to deny for longer"}},
 		{name: "deny by a stranger", setup: func(t *testing.T, dir string) {
 			t.Helper()
 			signed(t, dir)
 			must(t, "head", "key", filepath.Join(dir, "x.key"))
 		},
-			args: []string{"deny", "sign", "$DIR/owners/head.json", "--key", "$DIR/x.key", "--image", aDigest}, status: 1, code: verdict.HeadSignature},
-		{name: "deny without a key", setup: signed, args: []string{"deny", "sign", "$DIR/owners/head.json", "--image", aDigest}, status: 2},
+			args: []string{"deny", "add", "$DIR/owners/head.json", "--key", "$DIR/x.key", "--image", aDigest}, status: 1, code: verdict.HeadSignature},
+		{name: "deny without a key", setup: signed, args: []string{"deny", "add", "$DIR/owners/head.json", "--image", aDigest}, status: 2},
 	})
 }
 
@@ -242,9 +242,9 @@ func TestDenyCounts(t *testing.T) {
 	head := filepath.Join(owners, "head.json")
 	must(t, "head", "sign", owners, "--key", keys[0])
 	past := time.Now().Add(-2 * time.Hour).UTC().Format(time.RFC3339)
-	must(t, "deny", "sign", head, "--key", keys[0], "--image", aDigest, "--valid", "1h", "--at", past)
-	must(t, "deny", "sign", head, "--key", keys[1], "--image", aDigest)
-	h := headInfo(t, must(t, "deny", "sign", head, "--key", keys[1], "--repository", "registry.example/app", "--output", "json"))
+	must(t, "deny", "add", head, "--key", keys[0], "--image", aDigest, "--valid", "1h", "--at", past)
+	must(t, "deny", "add", head, "--key", keys[1], "--image", aDigest)
+	h := headInfo(t, must(t, "deny", "add", head, "--key", keys[1], "--repository", "registry.example/app", "--output", "json"))
 	if len(h.Denies) != 2 || h.Denies[0].Counter != 1 || h.Denies[1].Counter != 2 {
 		t.Errorf("got deny documents %+v, want 1 and 2 of the second owner", h.Denies)
 	}

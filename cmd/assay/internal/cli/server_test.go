@@ -180,7 +180,7 @@ func TestServer(t *testing.T) {
 
 	// A deny document about something else withholds nothing.
 	head := filepath.Join(dir, "head.json")
-	must(t, "deny", "sign", head, "--key", filepath.Join(dir, "owner.key"), "--identity", "somebody@example.org")
+	must(t, "deny", "add", head, "--key", filepath.Join(dir, "owner.key"), "--identity", "somebody@example.org")
 	must(t, at("admin", "head", "put", head)...)
 	for _, role := range []string{"ci", "node-a"} {
 		must(t, at(role, "verify", y.image(y.keyless))...)
@@ -204,7 +204,7 @@ func TestServer(t *testing.T) {
 		t.Errorf("got %s %q with %v, want a pass with %v", d.Result, d.Code, notes, want)
 	}
 	// What an owner denies is denied at once, also where the daemon passed it.
-	must(t, "deny", "sign", head, "--key", filepath.Join(dir, "owner.key"), "--image", string(y.keyless))
+	must(t, "deny", "add", head, "--key", filepath.Join(dir, "owner.key"), "--image", string(y.keyless))
 	must(t, at("admin", "head", "put", head)...)
 	for _, role := range []string{"ci", "node-a"} {
 		if d := parseDocument(t, assay(t, append(at(role, "verify", y.image(y.keyless)), "-o", "json")...)); d.Code != verdict.RevokedImage {
