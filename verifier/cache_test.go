@@ -171,7 +171,7 @@ func TestHitIsMiss(t *testing.T) {
 	var wg sync.WaitGroup
 	for worker := range uint64(8) {
 		wg.Go(func() {
-			r := rand.New(rand.NewPCG(seed, worker)) //nolint:gosec // G404: an order of tests
+			r := rand.New(rand.NewPCG(seed, worker))
 			for range 100 {
 				q := questions[r.IntN(len(questions))]
 				v, err := small.WithPolicy(policies[q.p], rootsets[q.r])
