@@ -77,7 +77,7 @@ var layers = map[string][]string{
 }
 
 // testOnly are folders that only tests and ci may import.
-var testOnly = []string{"attest/attesttest", "spiffe/spiffetest", "verifier/revocationtest", "verifier/sigstoretest", "ci"}
+var testOnly = []string{"attest/attesttest", "spiffe/spiffetest", "verifier/notaryv1test", "verifier/revocationtest", "verifier/sigstoretest", "verifier/tuftest", "ci"}
 
 // forbidden says what may not be linked into what, and why. The key is a
 // folder or "" for all; names are import paths, with what is below them.
@@ -92,6 +92,7 @@ var forbidden = []struct{ folder, name, why string }{
 	{"cmd/assay-node", "github.com/sigstore/sigstore-go", "a node checks tickets, it does not verify images"},
 	{"cmd/assay-node", "github.com/transparency-dev/tessera", "a node checks proofs, it does not write the log"},
 	{"cmd/assay-node", "github.com/google/go-containerregistry", "a node does not talk to registries"},
+	{"", "github.com/sigstore/sigstore-go/pkg/sign", absent + "it links an old go-tuf and formats of packages; a signer is four requests"},
 	{"cmd/assay-gate", "google.golang.org/grpc", "it is started for each pull and must be up in single milliseconds"},
 	{"cmd/assay-gate", "net/http", "it talks to a unix socket alone"},
 }

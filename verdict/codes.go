@@ -54,6 +54,7 @@ const (
 	TrustStale             Code = "trust.stale"
 	TrustRollback          Code = "trust.rollback"
 	RegistryUnreachable    Code = "registry.unreachable"
+	SigstoreUnreachable    Code = "sigstore.unreachable"
 	RegistryTimeout        Code = "registry.timeout"
 	RegistryTLS            Code = "registry.tls"
 	RegistryUnauthorized   Code = "registry.unauthorized"
@@ -233,6 +234,7 @@ var codes = []CodeInfo{
 	{TrustStale, KindFailure, "trust metadata expired, or is older than the policy's max-age", "let the repository be reached, or renew what it serves; nothing is wrong with the signature"},
 	{TrustRollback, KindFailure, "a repository answers with older trust metadata than was seen before", "what was seen stays in use; look for a stale mirror, and else treat the repository as hostile"},
 	{RegistryUnreachable, KindFailure, "the registry did not answer", "nothing was decided and nothing was cached; try again, or name a mirror"},
+	{SigstoreUnreachable, KindFailure, "a service of the sigstore instance did not do its part in signing", "read what the service says, and sign again"},
 	{RegistryTimeout, KindFailure, "the registry did not answer in time", "nothing was decided and nothing was cached; try again, or name a mirror"},
 	{RegistryTLS, KindFailure, "the registry's TLS certificate is not acceptable", "check the registry's certificate and the system's CAs"},
 	{RegistryUnauthorized, KindFailure, "the registry refused the credentials, or wants some", "log in to the registry (docker login), or give the daemon credentials"},

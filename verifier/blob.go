@@ -169,6 +169,23 @@ func VerifyBlob(bundle []byte, b *Blob, o OneOff, roots *Roots, at time.Time, al
 	return nil, refusal
 }
 
+// ClaimedIdentity is who a bundle says that it was signed by: the identity in its
+// certificate. Nothing of it is verified; [VerifyBlob] is asked for that.
+func ClaimedIdentity(bundle []byte) (*Identity, error) {
+	e, err := parseBundle(bundle)
+	if err != nil {
+		return nil, err
+	}
+	if e.leaf == nil {
+		return nil, verdict.Refuse(verdict.CertUntrusted, "reading signer: it was signed with a bare key")
+	}
+	s, err := readSigner(e.leaf)
+	if err != nil {
+		return nil, err
+	}
+	return &Identity{Issuer: s.issuer, SAN: s.san, Key: s.key, Certificate: s.certificate}, nil
+}
+
 func verifyBlob(e *entity, b *Blob, a *authority, m *material, at time.Time) (*Identity, error) {
 	f, serr := m.verify(e)
 	if serr != nil {

@@ -17,13 +17,14 @@ import (
 	"github.com/assayd/assay/cmd/assay/internal/file"
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier"
+	"github.com/assayd/assay/verifier/sign"
 )
 
 // conformanceCommand speaks the command line protocol of sigstore-conformance
 // (docs/cli_protocol.md there): what comes after "conformance" is what its
 // suite passes to a client.
 func (a *app) conformanceCommand() *cobra.Command {
-	return a.group("conformance", "Verify sigstore bundles over files, as sigstore-conformance calls it", a.verifyBundleCommand())
+	return a.group("conformance", "Verify and make sigstore bundles over files, as sigstore-conformance calls it", a.verifyBundleCommand(), a.signBundleCommand())
 }
 
 // bundleFlags are those of verify-bundle.
@@ -97,6 +98,86 @@ func verifyBundle(ctx context.Context, name string, f *bundleFlags) (*answer, er
 	}
 	ans.Result = resultPass
 	ans.text = fmt.Sprintf("pass %s\n  signed by %s\n", printable(ans.Image.String()), printable(signerText(id)))
+	return ans, nil
+}
+
+// signFlags are those of sign-bundle.
+type signFlags struct {
+	staging                      bool
+	token, bundle, roots, config string
+	timeout                      time.Duration
+}
+
+func (a *app) signBundleCommand() *cobra.Command {
+	var f signFlags
+	c := a.command("sign-bundle --identity-token TOKEN --bundle F --signing-config F FILE", "Sign a file as the holder of an OIDC token",
+		"  assay conformance sign-bundle --identity-token \"$TOKEN\" --bundle a.txt.sigstore.json \\\n    --trusted-root trusted_root.json --signing-config signing_config.json a.txt",
+		exactly(1, "one file"),
+		func(ctx context.Context, args []string) (*answer, error) { return a.signBundle(ctx, args[0], &f) })
+	s := c.Flags()
+	s.BoolVar(&f.staging, "staging", false, "sigstore's staging instance; goes with the two files, which are not in this binary")
+	s.StringVar(&f.token, "identity-token", "", "OIDC `TOKEN` of who signs")
+	s.StringVar(&f.bundle, "bundle", "", "`FILE` to write the bundle to")
+	s.StringVar(&f.roots, "trusted-root", "", "trusted_root.json `FILE` that the bundle is verified under (default the embedded public-good root)")
+	s.StringVar(&f.config, "signing-config", "", "signing_config.json `FILE` of the instance: which services to ask")
+	s.DurationVar(&f.timeout, "timeout", defaultSignTimeout, "longest that all of it may take")
+	return c
+}
+
+// defaultSignTimeout is enough for a log of Rekor v2 to make a checkpoint.
+const defaultSignTimeout = 2 * time.Minute
+
+func (a *app) signBundle(ctx context.Context, name string, f *signFlags) (*answer, error) {
+	ans := &answer{Image: imageRef{Name: clipTo(name, verdict.MaxRepository)}}
+	switch {
+	case f.token == "":
+		return ans, verdict.Misused("name it with --identity-token", "conformance sign-bundle: nobody signs: there is no identity token")
+	case f.bundle == "":
+		return ans, verdict.Misused("name a file with --bundle", "conformance sign-bundle: there is no place for the bundle")
+	case f.config == "":
+		return ans, verdict.Misused("name the signing_config.json of the instance with --signing-config", "conformance sign-bundle: the services of no instance are in this binary")
+	case f.staging && f.roots == "":
+		return ans, verdict.Misused("name its trusted_root.json with --trusted-root", "conformance sign-bundle: the root of the staging instance is not in this binary")
+	case f.timeout <= 0:
+		return ans, verdict.Misused("write it as 30s or 2m", "flag --timeout is %s, want more than 0", f.timeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	roots, err := verifier.PublicGoodRoot()
+	if f.roots != "" {
+		roots, err = verifier.LoadRoots(f.roots)
+	}
+	if err != nil {
+		return ans, err
+	}
+	config, err := file.Read("signing configuration", f.config, sign.MaxConfigBytes)
+	if err != nil {
+		return ans, err
+	}
+	now := time.Now()
+	services, err := sign.ParseServices(config, now)
+	if err != nil {
+		return ans, err
+	}
+	artifact, err := verifier.OpenBlob(ctx, name)
+	if err != nil {
+		return ans, err
+	}
+	ans.Image.Digest = artifact.Digest()
+	defer a.progress("signing")()
+	bundle, err := services.Bundle(ctx, artifact, f.token, roots, time.Now())
+	if err != nil {
+		return ans, err
+	}
+	if err := file.Write(f.bundle, bundle, file.Public); err != nil {
+		return ans, err
+	}
+	who, err := verifier.ClaimedIdentity(bundle)
+	if err != nil {
+		return ans, err
+	}
+	ans.Result = resultPass
+	ans.text = fmt.Sprintf("signed %s\n  as %s\n", printable(ans.Image.String()), printable(who.SAN+" of "+who.Issuer))
 	return ans, nil
 }
 

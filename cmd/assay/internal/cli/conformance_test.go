@@ -159,3 +159,21 @@ func TestConformanceDigestOrPath(t *testing.T) {
 		t.Errorf("too short for a digest, so a path: %s", o)
 	}
 }
+
+// TestSignBundleMisuse: what is missing is named, before anybody is asked. That it
+// signs is shown with sigstore's own services (make sigstore).
+func TestSignBundleMisuse(t *testing.T) {
+	setup := func(t *testing.T, dir string) {
+		t.Helper()
+		write(t, filepath.Join(dir, "config.json"), []byte("{}"))
+		write(t, filepath.Join(dir, "a"), []byte("artifact"))
+	}
+	runScripts(t, []script{
+		{name: "no token", setup: setup, args: []string{"conformance", "sign-bundle", "--bundle", "$DIR/b", "--signing-config", "$DIR/config.json", "$DIR/a"}, status: 2, stderr: []string{"--identity-token"}},
+		{name: "no bundle", setup: setup, args: []string{"conformance", "sign-bundle", "--identity-token", "x", "--signing-config", "$DIR/config.json", "$DIR/a"}, status: 2, stderr: []string{"--bundle"}},
+		{name: "no configuration", setup: setup, args: []string{"conformance", "sign-bundle", "--identity-token", "x", "--bundle", "$DIR/b", "$DIR/a"}, status: 2, stderr: []string{"--signing-config"}},
+		{name: "staging without its root", setup: setup, args: []string{"conformance", "sign-bundle", "--staging", "--identity-token", "x", "--bundle", "$DIR/b", "--signing-config", "$DIR/config.json", "$DIR/a"}, status: 2, stderr: []string{"--trusted-root"}},
+		{name: "a configuration that is none", setup: setup, args: []string{"conformance", "sign-bundle", "--identity-token", "x", "--bundle", "$DIR/b", "--signing-config", "$DIR/config.json", "$DIR/a"}, status: 2, stderr: []string{"signing configuration"}},
+		{name: "no time", setup: setup, args: []string{"conformance", "sign-bundle", "--timeout", "0s", "--identity-token", "x", "--bundle", "$DIR/b", "--signing-config", "$DIR/config.json", "$DIR/a"}, status: 2, stderr: []string{"--timeout"}},
+	})
+}
