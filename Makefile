@@ -10,7 +10,7 @@ STAMP    := -buildid= -X main.version=$(VERSION)
 TOOLS    := bin/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-fips build-boring check test race fuzz peers bench lint generate demo run clean tools registry sigstore
+.PHONY: help build build-fips build-boring check test race fuzz peers bench lint generate demo run clean tools registry sigstore mutation
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,8 +73,10 @@ $(TOOLS)/registry: ci/registry/go.mod
 	cd ci/registry && $(GO) build -o ../../$(TOOLS)/ tool
 	@touch $@
 
-# sigstore's own services, on this machine: a job of its own, since they take some
-# minutes to build.
+mutation: ## take each check of the verifier away, and see a test fail; hours
+	$(GO) run ./ci/mutation
+
+# A job of its own, since the services take some minutes to build.
 sigstore: ## sign and verify with sigstore's own services, built from their modules
 	cd ci/sigstore && $(GO) build -o ../../$(TOOLS)/sigstore/ tool && $(GO) vet .
 	$(GO) build -o $(TOOLS)/sigstore/ ./cmd/assay

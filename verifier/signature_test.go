@@ -12,6 +12,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -946,6 +947,47 @@ func TestTimestampBytes(t *testing.T) {
 		}
 		if err, theirs := k.roots.TestingOnlyStamp(token, sig); err == nil || theirs == nil {
 			t.Errorf("at %s: got %v, and of the library %v", at, err, theirs)
+		}
+	}
+}
+
+// TestSCTInvalid: a certificate-transparency timestamp counts only of a log that the
+// trust roots list for its time.
+func TestSCTInvalid(t *testing.T) {
+	k := newKit(t)
+	k.attachBundle(k.image, k.bundle(k.image, good()), "")
+	if ok, code, _ := k.check(oneOff(t, keyless())); !ok {
+		t.Fatalf("the good one: refused with %q", code)
+	}
+	for name, change := range map[string]func(log map[string]any){
+		"a window that is over": func(log map[string]any) {
+			log["publicKey"].(map[string]any)["validFor"] = map[string]any{"start": "2020-01-01T00:00:00Z", "end": "2021-01-01T00:00:00Z"}
+		},
+		"another log": func(log map[string]any) {
+			log["logId"] = map[string]any{"keyId": make([]byte, 32)}
+		},
+		"another key": func(log map[string]any) {
+			_, pub := newKey(t, "p256")
+			block, _ := pem.Decode(pub)
+			log["publicKey"].(map[string]any)["rawBytes"] = block.Bytes
+		},
+	} {
+		data, err := k.sig.TrustedRoot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var root map[string]any
+		if err := json.Unmarshal(data, &root); err != nil {
+			t.Fatal(err)
+		}
+		change(root["ctlogs"].([]any)[0].(map[string]any))
+		roots, err := verifier.ParseRoots([]byte(mustJSON(t, root)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: roots, Source: k.source()})
+		if ok, code, _ := verify(t.Context(), t, v, k.image, now); ok || code != verdict.SCTInvalid {
+			t.Errorf("%s: passed %v with %q, want %q", name, ok, code, verdict.SCTInvalid)
 		}
 	}
 }

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/printer"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A check is a place in the code that returns a reason code where a condition
+// holds.
+type check struct {
+	file string // relative to the root of the repository
+	line int
+	fn   string // the function it is in
+	code string // name of the constant, such as SigInvalid; "" where it is not seen
+	cond string // the condition, on one line
+	// edits make the condition false.
+	edits []edit
+}
+
+// An edit inserts text at an offset of the file.
+type edit struct {
+	at   int
+	text string
+}
+
+// id names a check in the list of survivors: a line number would change with
+// every edit above it.
+func (c check) id() string {
+	return strings.Join([]string{c.file, c.fn, c.code, c.cond}, " | ")
+}
+
+// makers are functions and closures that make a refusal or a failure, beside
+// verdict.Refuse and verdict.Fail.
+var makers = []string{"malformed", "refuse", "algorithm", "mismatch", "unavailable"}
+
+// findChecks returns the checks of the Go files in folders, tests left out, in the
+// order of their places.
+func findChecks(folders []string) ([]check, error) {
+	var out []check
+	for _, folder := range folders {
+		names, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(name)
+			if err != nil {
+				return nil, err
+			}
+			found, err := checksOf(name, source)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, found...)
+		}
+	}
+	return out, nil
+}
+
+func checksOf(name string, source []byte) ([]check, error) {
+	files := token.NewFileSet()
+	parsed, err := parser.ParseFile(files, name, source, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	var out []check
+	for _, d := range parsed.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Body == nil {
+			continue
+		}
+		ast.Inspect(fn.Body, func(n ast.Node) bool {
+			var conditions []ast.Expr
+			var body []ast.Stmt
+			switch n := n.(type) {
+			case *ast.IfStmt:
+				conditions, body = []ast.Expr{n.Cond}, n.Body.List
+			case *ast.SwitchStmt:
+				if n.Tag != nil {
+					return true
+				}
+				for _, s := range n.Body.List {
+					if clause, ok := s.(*ast.CaseClause); ok && len(clause.List) > 0 {
+						if code, ok := refuses(clause.Body); ok {
+							out = append(out, newCheck(files, name, fn.Name.Name, code, clause.List))
+						}
+					}
+				}
+				return true
+			default:
+				return true
+			}
+			if code, ok := refuses(body); ok {
+				out = append(out, newCheck(files, name, fn.Name.Name, code, conditions))
+			}
+			return true
+		})
+	}
+	slices.SortFunc(out, func(a, b check) int { return a.line - b.line })
+	return out, nil
+}
+
+func newCheck(files *token.FileSet, name, fn, code string, conditions []ast.Expr) check {
+	c := check{file: filepath.ToSlash(name), line: files.Position(conditions[0].Pos()).Line, fn: fn, code: code}
+	var texts []string
+	for _, e := range conditions {
+		var b bytes.Buffer
+		_ = printer.Fprint(&b, files, e) // to memory
+		texts = append(texts, strings.Join(strings.Fields(b.String()), " "))
+		// What is in the condition stays used, so that it compiles.
+		c.edits = append(c.edits, edit{files.Position(e.Pos()).Offset, "false && ("}, edit{files.Position(e.End()).Offset, ")"})
+	}
+	c.cond = strings.Join(texts, ", ")
+	return c
+}
+
+// refuses says whether a block ends with the return of a refusal or failure, and
+// with which code.
+func refuses(body []ast.Stmt) (code string, ok bool) {
+	if len(body) == 0 {
+		return "", false
+	}
+	last, isReturn := body[len(body)-1].(*ast.ReturnStmt)
+	if !isReturn {
+		return "", false
+	}
+	for _, r := range last.Results {
+		ast.Inspect(r, func(n ast.Node) bool {
+			call, isCall := n.(*ast.CallExpr)
+			if !isCall {
+				return true
+			}
+			switch f := call.Fun.(type) {
+			case *ast.SelectorExpr:
+				if pkg, isName := f.X.(*ast.Ident); isName && pkg.Name == "verdict" && (f.Sel.Name == "Refuse" || f.Sel.Name == "Fail") {
+					ok = true
+				}
+			case *ast.Ident:
+				ok = ok || slices.Contains(makers, f.Name)
+			}
+			for _, a := range call.Args {
+				if s, isSelector := a.(*ast.SelectorExpr); isSelector && code == "" {
+					if pkg, isName := s.X.(*ast.Ident); isName && pkg.Name == "verdict" {
+						code = s.Sel.Name
+					}
+				}
+			}
+			return true
+		})
+	}
+	return code, ok
+}
+
+// without returns source with the check taken out.
+func (c check) without(source []byte) []byte {
+	edits := slices.Clone(c.edits)
+	slices.SortFunc(edits, func(a, b edit) int { return b.at - a.at })
+	out := slices.Clone(source)
+	for _, e := range edits {
+		out = slices.Insert(out, e.at, []byte(e.text)...)
+	}
+	return out
+}
+
+func (c check) String() string {
+	return fmt.Sprintf("%s:%d %s %s: %s", c.file, c.line, c.fn, c.code, c.cond)
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/assayd/assay/verdict"
+)
+
+const example = `package p
+
+func f(a, b int) error {
+	if a > b {
+		return verdict.Refuse(verdict.SigInvalid, "a")
+	}
+	if err := g(); err != nil {
+		return err
+	}
+	switch {
+	case a == 1, b == 1:
+		return nil, &stageError{1, verdict.Fail(verdict.TrustStale, "b")}
+	case a == 2:
+		return malformed("c")
+	default:
+		return verdict.Refuse(verdict.SigNone, "d")
+	}
+}
+`
+
+func TestChecksOf(t *testing.T) {
+	checks, err := checksOf("p.go", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range checks {
+		got = append(got, c.String())
+	}
+	want := []string{"p.go:4 f SigInvalid: a > b", "p.go:11 f TrustStale: a == 1, b == 1", "p.go:13 f : a == 2"}
+	if !slices.Equal(got, want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	for i, want := range []string{"if false && (a > b) {", "case false && (a == 1), false && (b == 1):", "case false && (a == 2):"} {
+		mutant := string(checks[i].without([]byte(example)))
+		if strings.Count(mutant, want) != 1 {
+			t.Errorf("%s: got %s", checks[i], mutant)
+		}
+		if restored := strings.NewReplacer("false && (a > b)", "a > b", "false && (a == 1)", "a == 1", "false && (b == 1)", "b == 1", "false && (a == 2)", "a == 2").Replace(mutant); restored != example {
+			t.Errorf("%s: it changes more: %s", checks[i], mutant)
+		}
+	}
+}
+
+// TestCodesAreAsserted: every code that the verifier returns is in the list of
+// codes, and a test of the verifier asserts it. Which check returns it, the program
+// shows.
+func TestCodesAreAsserted(t *testing.T) {
+	t.Chdir(filepath.Join("..", ".."))
+	all, err := folders()
+	if err != nil {
+		t.Fatal(err)
+	}
+	returned, asserted := map[string]string{}, map[string]bool{}
+	name := regexp.MustCompile(`verdict\.([A-Z][A-Za-z0-9]*)`)
+	makes := regexp.MustCompile(`verdict\.(?:Refuse|Fail)\(verdict\.([A-Z][A-Za-z0-9]*)`)
+	for _, folder := range all {
+		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(file, "_test.go") {
+				for _, m := range name.FindAllSubmatch(source, -1) {
+					asserted[string(m[1])] = true
+				}
+				continue
+			}
+			for _, m := range makes.FindAllSubmatch(source, -1) {
+				returned[string(m[1])] = file
+			}
+		}
+	}
+	table, err := os.ReadFile("verdict/codes.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(returned) < 50 {
+		t.Errorf("the verifier returns %d codes, which is fewer than it has", len(returned))
+	}
+	for code, file := range returned {
+		m := regexp.MustCompile(`(?m)^\s+` + code + `\s+Code = "([a-z0-9.-]+)"`).FindSubmatch(table)
+		if m == nil {
+			t.Errorf("%s returns %s, which is not in verdict/codes.go", file, code)
+			continue
+		}
+		if _, ok := verdict.Code(m[1]).Info(); !ok {
+			t.Errorf("%s returns %s, which is in no table", file, m[1])
+		}
+		if !asserted[code] && code != "Internal" {
+			t.Errorf("%s returns %s, and no test of the verifier names it", file, m[1])
+		}
+	}
+}
+
+func TestSurvivors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "survivors.txt")
+	for text, ok := range map[string]bool{
+		"": true, "# nothing\n": true, "a | b | c | d # why\n": true,
+		"a | b | c | d\n": false, "a | b | c | d # \n": false, "a # x\na # y\n": false,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := survivors(path); (err == nil) != ok {
+			t.Errorf("%q: got %v, want good: %v", text, err, ok)
+		}
+	}
+}
