@@ -35,6 +35,11 @@ type Authority struct {
 	// revoke (x509, notation); absent means hard. Soft takes a certificate whose
 	// state cannot be found out, and never a revoked one.
 	Revocation string `yaml:"revocation" json:"revocation,omitempty"`
+	// Grandfather is invalidity-date, or absent. With it a revoked certificate
+	// counts for what a timestamp proves to be signed before the invalidity date
+	// that its issuer gave, unless a key was compromised (Notary Project signature
+	// specification, "Revocation check"). Without it revoked is revoked.
+	Grandfather string `yaml:"grandfather" json:"grandfather,omitempty"`
 	// Roots is the sigstore instance of the roots file whose certificate
 	// authorities, logs and timestamp authorities count. Absent means
 	// "default".
@@ -116,6 +121,9 @@ type TUF struct {
 	// more characters other than "/", and {repository} for the image's. Required.
 	Paths []string `yaml:"paths" json:"paths"`
 }
+
+// GrandfatherInvalidityDate is the one value of Grandfather.
+const GrandfatherInvalidityDate = "invalidity-date"
 
 // The values of Revocation.
 const (
@@ -231,6 +239,10 @@ func (a *authority) checkDemands(f *strictyaml.File, path string) error {
 		return f.Misuse(path+".revocation", "leave it out: only x509 and notation have publishers that revoke", "authority %q: revocation is not for this kind", a.name)
 	case a.Revocation != "" && a.Revocation != RevocationHard && a.Revocation != RevocationSoft && a.Revocation != RevocationOff:
 		return f.Misuse(path+".revocation", "", "authority %q: revocation is %q, want hard, soft or off", a.name, clipQuote(a.Revocation))
+	case a.Grandfather != "" && (!revocable || a.Revocation == RevocationOff):
+		return f.Misuse(path+".grandfather", "leave it out: nothing is asked about revoked certificates", "authority %q: grandfather is not for this kind, or revocation is off", a.name)
+	case a.Grandfather != "" && a.Grandfather != GrandfatherInvalidityDate:
+		return f.Misuse(path+".grandfather", "", "authority %q: grandfather is %q, want invalidity-date", a.name, clipQuote(a.Grandfather))
 	case !sigstore && (a.Roots != "" || a.RequireLog || a.Logs != 0 || a.AllowUnlogged || a.AllowNoSCT):
 		return f.Misuse(path, "leave them out", "authority %q: roots and demands on logs are for keyless, key and x509", a.name)
 	case (a.TUF != nil || a.NotaryV1 != nil) && (a.RequireTimestamp || !a.SignedAfter.IsZero() || !a.SignedBefore.IsZero()):

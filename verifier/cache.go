@@ -5,6 +5,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,7 @@ type shared struct {
 	// publishers are asked about revoked certificates; hangUp ends that.
 	publishers *revocation.Checker
 	hangUp     func()
+	stapled    revocation.Stapled
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -108,7 +110,7 @@ func newShared(size int, publishers Revocation) (*shared, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &shared{publishers: checker, hangUp: hangUp, facts: facts, verdicts: verdicts, images: images, ctx: ctx, cancel: cancel, flights: make(map[string]*flight)}, nil
+	return &shared{publishers: checker, hangUp: hangUp, stapled: revocation.Stapled{OCSP: slices.Clone(publishers.OCSP), CRLs: slices.Clone(publishers.CRLs)}, facts: facts, verdicts: verdicts, images: images, ctx: ctx, cancel: cancel, flights: make(map[string]*flight)}, nil
 }
 
 // fly runs do once for all callers of key that come while it runs. Its context

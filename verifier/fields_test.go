@@ -109,6 +109,7 @@ func TestR23EveryField(t *testing.T) {
 		"signed-before":           {image: logged, good: who, bad: who + "    signed-before: 2020-01-01T00:00:00Z\n", want: verdict.TimeNotAllowed},
 		"allow-no-sct":            {image: bare, good: who + "    allow-no-sct: true\n", bad: who, want: verdict.SCTMissing},
 		"revocation":              {test: "TestR41Revocation"},
+		"grandfather":             {test: "TestR41Grandfather"},
 		"x509.trust-stores":       {test: "TestRealPKI"},
 		"x509.subject":            {test: "TestRealPKI"},
 		"x509.subject-pattern":    {test: "TestRealPKI"},

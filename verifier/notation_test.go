@@ -413,10 +413,11 @@ func TestNotationPayload(t *testing.T) {
 	k.wantCode("a bit of the signature", acme, verdict.SigInvalid)
 }
 
-// TestR41Revocation: the signer's and the timestamp authority's certificates are
-// asked about, and what an answer says bounds the result.
-func TestR41Revocation(t *testing.T) {
-	k := newNotationKit(t)
+// stamped is a JWS envelope with a timestamp of an authority that can be revoked: its
+// serial number is 88, and its list is /tsa.crl.
+func (k *notationKit) stamped() []byte {
+	t := k.t
+	t.Helper()
 	tsaKey := p256(t)
 	tsa := certTemplate("tsa", false)
 	tsa.SerialNumber = big.NewInt(88)
@@ -447,7 +448,14 @@ func TestR41Revocation(t *testing.T) {
 		t.Fatal(err)
 	}
 	parsed["header"].(map[string]any)["io.cncf.notary.timestampSignature"] = resp.RawToken //nolint:forcetypeassert // made above
-	k.attach(notationJWS, []byte(mustJSON(t, parsed)))
+	return []byte(mustJSON(t, parsed))
+}
+
+// TestR41Revocation: the signer's and the timestamp authority's certificates are
+// asked about, and what an answer says bounds the result.
+func TestR41Revocation(t *testing.T) {
+	k := newNotationKit(t)
+	k.attach(notationJWS, k.stamped())
 
 	k.wantCode("nothing answers", acme, verdict.RevocationUnavailable)
 	k.wantCode("nothing answers, soft", acme+"    revocation: soft\n", "")
@@ -480,6 +488,70 @@ func TestR41Revocation(t *testing.T) {
 	}
 	if ok, code, _ := k.with(acme, "", verifier.Revocation{}); ok || code != verdict.RevocationUnavailable {
 		t.Errorf("offline: passed %v with %q", ok, code)
+	}
+	// Lists that the caller brings count as those that are fetched.
+	brought := func(path string, revoked ...int64) []byte {
+		k.list(path, revoked...)
+		der, _ := k.served.Load(path)
+		return der.([]byte) //nolint:forcetypeassert // list stored it
+	}
+	leafList, tsaList := brought("/leaf.crl"), brought("/tsa.crl")
+	for name, tt := range map[string]struct {
+		crls [][]byte
+		want verdict.Code
+	}{
+		"both lists":                          {[][]byte{leafList, tsaList}, ""},
+		"one list":                            {[][]byte{leafList}, verdict.RevocationUnavailable},
+		"a list with the signer":              {[][]byte{brought("/leaf.crl", 77), tsaList}, verdict.RevokedCertificate},
+		"a list with the timestamp authority": {[][]byte{leafList, brought("/tsa.crl", 88)}, verdict.RevokedCertificate},
+		"a list of another's":                 {[][]byte{tsaList, tsaList}, verdict.RevocationUnavailable},
+		"no list":                             {[][]byte{[]byte("x"), tsaList}, verdict.RevocationUnavailable},
+	} {
+		if ok, code, _ := k.with(acme, "", verifier.Revocation{CRLs: tt.crls}); ok != (tt.want == "") || code != tt.want {
+			t.Errorf("%s, brought along: passed %v with %q, want %q", name, ok, code, tt.want)
+		}
+	}
+}
+
+// TestR41Grandfather: what was timestamped before the invalidity date of a revocation
+// counts where the policy says so, and is said.
+func TestR41Grandfather(t *testing.T) {
+	k := newNotationKit(t)
+	sign := func() { k.attach(notationJWS, k.stamped()) }
+	sign()
+	k.list("/tsa.crl")
+	list := func(reason int, invalid time.Time) {
+		e := x509.RevocationListEntry{SerialNumber: big.NewInt(77), RevocationTime: now.Add(-2 * time.Hour), ReasonCode: reason}
+		if !invalid.IsZero() {
+			value, err := asn1.MarshalWithParams(invalid.UTC(), "generalized")
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 24}, Value: value}}
+		}
+		der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(5), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(time.Hour), RevokedCertificateEntries: []x509.RevocationListEntry{e}}, k.root, k.rootKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.served.Store("/leaf.crl", der)
+	}
+	const grandfather = "    grandfather: invalidity-date\n"
+	const superseded, keyCompromise = 4, 1
+	list(superseded, now.Add(-2*time.Hour))
+	k.wantCode("revoked, without the field", acme, verdict.RevokedCertificate)
+	k.wantCode("signed before it was invalid", acme+grandfather, "")
+	list(superseded, signedAt.Add(-time.Hour))
+	k.wantCode("signed after it was invalid", acme+grandfather, verdict.RevokedCertificate)
+	list(superseded, time.Time{})
+	k.wantCode("no invalidity date", acme+grandfather, verdict.RevokedCertificate)
+	list(keyCompromise, now.Add(-2*time.Hour))
+	k.wantCode("the key was compromised", acme+grandfather, verdict.RevokedCertificate)
+	for lines, want := range map[string]string{
+		"    revocation: off\n    grandfather: invalidity-date\n": "revocation is off",
+		"    grandfather: always\n":                               "want invalidity-date",
+	} {
+		_, err := verifier.ParsePolicy("policy.yaml", []byte("version: 1\nauthorities:\n  a:\n    notation: {trust-stores: [ca], any-subject: true}\n"+lines+"rules: [{name: all, repositories: ['**'], authorities: [a]}]\n"))
+		wantMisuse(t, lines, err, want)
 	}
 }
 

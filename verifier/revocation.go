@@ -26,6 +26,10 @@ type Revocation struct {
 	// Folder keeps what was found, so that it survives a restart; "" keeps it in
 	// memory. It need not exist, and belongs to one process at a time.
 	Folder string
+	// OCSP and CRLs are answers and lists that the caller brings, in DER, for where
+	// nobody can be asked. Nothing of them is taken on trust, and what is about other
+	// certificates is passed over.
+	OCSP, CRLs [][]byte
 	// Log hears of a folder that cannot be used, which changes no verdict; nil is
 	// nobody.
 	Log *slog.Logger
@@ -66,7 +70,7 @@ func (v *Verifier) revoked(ctx context.Context, f *fact, a *authority, at time.T
 	}
 	var signed revocation.SigningTime
 	if n := len(f.times); n > 0 {
-		signed = revocation.SigningTime{Proven: true, Upper: f.times[n-1]}
+		signed = revocation.SigningTime{Proven: true, Upper: f.times[n-1], BeforeInvalidity: a.Grandfather == GrandfatherInvalidityDate}
 	}
 	var until time.Time
 	var warnings []string
@@ -74,7 +78,7 @@ func (v *Verifier) revoked(ctx context.Context, f *fact, a *authority, at time.T
 		if i > 0 { // nothing dates the timestamp authority itself
 			signed = revocation.SigningTime{}
 		}
-		res, err := v.shared.publishers.Check(ctx, chain, at, signed, mode, revocation.Stapled{})
+		res, err := v.shared.publishers.Check(ctx, chain, at, signed, mode, v.shared.stapled)
 		if err != nil {
 			return time.Time{}, nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -247,6 +248,33 @@ func TestOneChange(t *testing.T) {
 				}
 			}
 		}), verdict.InputMalformed},
+		{"a certificate of junk", signed("root", func(s map[string]any) {
+			for _, k := range s["keys"].(map[string]any) {
+				if k := k.(map[string]any); k["keytype"] == "ecdsa-x509" {
+					k["keyval"] = map[string]any{"public": []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}
+				}
+			}
+		}), verdict.InputMalformed},
+		{"a key of junk", signed("root", func(s map[string]any) {
+			for _, k := range s["keys"].(map[string]any) {
+				if k := k.(map[string]any); k["keytype"] == "ecdsa" {
+					k["keyval"] = map[string]any{"public": []byte("junk")}
+				}
+			}
+		}), verdict.InputMalformed},
+		{"a short Ed25519 key", signed("root", func(s map[string]any) {
+			for _, k := range s["keys"].(map[string]any) {
+				if k := k.(map[string]any); k["keytype"] == "ecdsa" {
+					k["keytype"], k["keyval"] = "ed25519", map[string]any{"public": make([]byte, 31)}
+				}
+			}
+		}), verdict.InputMalformed},
+		{"too many delegated roles in all", func(c *collection) {
+			for i := range maxRoles {
+				c.Delegate(fmt.Sprint("targets/", i), "")
+			}
+			c.Delegate("targets/0/x", "")
+		}, verdict.InputLimit},
 		{"nothing signed", func(c *collection) { c.Roles["targets"].Sealed = func(f map[string]any) { delete(f, "signed") } }, verdict.InputMalformed},
 		{"too many signatures", func(c *collection) {
 			c.Roles["targets"].Sealed = func(f map[string]any) {
@@ -384,6 +412,24 @@ func TestRollback(t *testing.T) {
 			t.Errorf("got %v, want versions that begin anew", err)
 		}
 	})
+}
+
+// A broken one cannot do its part.
+type broken struct{ tuf.Store }
+
+var errBroken = errors.New("broken")
+
+func (broken) Put(string, []byte) error                             { return errBroken }
+func (broken) Fetch(context.Context, string, int64) ([]byte, error) { return nil, errBroken }
+
+func TestBroken(t *testing.T) {
+	c := newCollection(t)
+	if _, err := refresh(t, c, config(c), broken{tuf.NewMemory()}, now); verdict.CodeOf(err) != verdict.Internal {
+		t.Errorf("a store that does not store: got %v", err)
+	}
+	if _, err := Refresh(t.Context(), config(c), tuf.NewMemory(), broken{}, now); verdict.CodeOf(err) != verdict.TrustMissing || !errors.Is(err, errBroken) {
+		t.Errorf("a server that breaks: got %v", err)
+	}
 }
 
 // TestDelegations: docker looks into targets/releases before targets, and only

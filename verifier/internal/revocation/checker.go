@@ -68,21 +68,6 @@ const (
 	Off
 )
 
-// A Grandfather says what holds for what was signed before its certificate was
-// revoked. The zero value is GrandfatherNone.
-type Grandfather int
-
-const (
-	// GrandfatherNone lets nothing count: revoked is revoked, whatever was signed
-	// when.
-	GrandfatherNone Grandfather = iota
-	// GrandfatherInvalidityDate lets a signature count whose proven time is before
-	// the invalidity date (RFC 5280 §5.3.2) that the issuer gave, unless a key was
-	// compromised. The date of revocation alone never helps: it says when somebody
-	// noticed.
-	GrandfatherInvalidityDate
-)
-
 // A Config says how evidence is had.
 type Config struct {
 	// Fetch asks the addresses that certificates name; nil asks nobody, and only
@@ -92,8 +77,6 @@ type Config struct {
 	Cache *Cache
 	// OCSPTimeout and CRLTimeout bound one request each; zero is the default.
 	OCSPTimeout, CRLTimeout time.Duration
-	// Grandfather is what holds for what was signed before a revocation.
-	Grandfather Grandfather
 }
 
 // A Checker checks chains. It may be used concurrently, and should be one for a
@@ -152,6 +135,11 @@ type SigningTime struct {
 	// accuracy). It is not proven for the chain of the timestamp authority itself.
 	Proven bool
 	Upper  time.Time
+	// BeforeInvalidity lets a signature count whose proven time is before the
+	// invalidity date (RFC 5280 §5.3.2) that the issuer gave, unless a key was
+	// compromised. Without it revoked is revoked, whatever was signed when. The date
+	// of revocation alone never helps: it says when somebody noticed.
+	BeforeInvalidity bool
 }
 
 // Evidence is what was relied on for one certificate.

@@ -804,7 +804,7 @@ func TestDelta(t *testing.T) {
 	})
 }
 
-func TestGrandfather(t *testing.T) {
+func TestBeforeInvalidity(t *testing.T) {
 	signedAt := now.Add(-72 * time.Hour)
 	for _, tc := range []struct {
 		name       string
@@ -827,12 +827,8 @@ func TestGrandfather(t *testing.T) {
 				p := newPKI(t, func(c *revocationtest.Config) { c.NoOCSP, c.NoCRL = source != "ocsp", source != "crl" })
 				leaf := issue(t, p, nil)
 				p.Revoke(leaf, tc.revocation)
-				c := newChecker(t, p, func(c *revocation.Config) {
-					if !tc.off {
-						c.Grandfather = revocation.GrandfatherInvalidityDate
-					}
-				})
-				r, err := c.Check(t.Context(), p.Chain(leaf), now, tc.signed, revocation.Hard, revocation.Stapled{})
+				tc.signed.BeforeInvalidity = !tc.off
+				r, err := newChecker(t, p, nil).Check(t.Context(), p.Chain(leaf), now, tc.signed, revocation.Hard, revocation.Stapled{})
 				wantCode(t, err, tc.want)
 				if err == nil && (len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "superseded")) {
 					t.Errorf("got warnings %q, want the revocation told", r.Warnings)

@@ -153,7 +153,7 @@ func (l *lookup) refuse(source, address string, e *revocationEntry) error {
 		reason = fmt.Sprintf("reason %d", e.reason)
 	}
 	compromised := e.reason == reasonKeyCompromise || e.reason == reasonCACompromise || e.reason == reasonAACompromise
-	if l.c.cfg.Grandfather == GrandfatherInvalidityDate && l.signed.Proven && !l.signed.Upper.IsZero() && !compromised && !l.delegate &&
+	if l.signed.BeforeInvalidity && l.signed.Proven && !l.signed.Upper.IsZero() && !compromised && !l.delegate &&
 		e.invalidity.After(l.signed.Upper) {
 		l.warn(fmt.Sprintf("certificate %s was revoked at %s (%s), invalid from %s on; the signature was made before, at %s at the latest",
 			l.name(), stamp(e.at), reason, stamp(e.invalidity), stamp(l.signed.Upper)))

@@ -29,7 +29,7 @@ var commands = [][]string{
 
 // Help fits a screen, but for the two commands that have everything.
 const (
-	maxHelpLines   = 58 // verify has a group of flags for each kind of signer
+	maxHelpLines   = 62 // verify has a group of flags for each kind of signer
 	maxHelpColumns = 100
 )
 

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,6 +43,7 @@ type verifyFlags struct {
 	notaryServer     string
 	notaryName       string
 	notaryRole       string
+	crls, ocsp       []string
 	offline          bool
 	deep             bool
 	platforms        []string
@@ -77,6 +79,8 @@ func (f *verifyFlags) register(c *cobra.Command) {
 	s.StringVar(&f.notaryName, "notary-certificate-name", "", "`NAME` in the root certificate (default the repository)")
 	s.StringVar(&f.notaryRole, "notary-role", "", "`ROLE` that has to list the image (default as docker)")
 	s.StringVar(&f.revocation, "revocation", "", "hard, soft or off, for certificates of an own PKI and notation (default hard)")
+	s.StringArrayVar(&f.crls, "crl", nil, "list of revoked certificates, DER or PEM `FILE`, in place of asking")
+	s.StringArrayVar(&f.ocsp, "ocsp", nil, "OCSP response, DER `FILE`, in place of asking")
 	s.BoolVar(&f.offline, "offline", false, "ask no publisher about revoked certificates, and fetch no trust roots")
 	s.BoolVar(&f.deep, "deep", false, "hash all layers too")
 	s.StringArrayVar(&f.platforms, "platform", nil, "only this platform of an index, `OS/ARCH`")
@@ -172,8 +176,8 @@ func (f *verifyFlags) check() error {
 		return verdict.Misused("write it into the policy", "--revocation goes with --x509-ca or --notation-ca")
 	case !oneOff && (f.requireLog || f.attestation != ""):
 		return verdict.Misused("write it into the policy", "--require-log and --attestation go with --key or --certificate-identity")
-	case f.server.addr != "" && (f.bundle != "" || f.roots != "" || f.at != "" || f.deep || f.offline || len(f.platforms) > 0):
-		return verdict.Misused("leave them out: the daemon decides by its own", "--bundle, --trusted-root, --at, --deep, --offline and --platform do not go with --server")
+	case f.server.addr != "" && (f.bundle != "" || f.roots != "" || f.at != "" || f.deep || f.offline || len(f.platforms)+len(f.crls)+len(f.ocsp) > 0):
+		return verdict.Misused("leave them out: the daemon decides by its own", "--bundle, --trusted-root, --at, --deep, --offline, --crl, --ocsp and --platform do not go with --server")
 	case f.deep && f.bundle != "":
 		return verdict.Misused("name the image in its registry or layout", "--deep needs the layers, and --bundle has none")
 	case f.server.addr == "" && (f.server.trust != "" || f.server.workloadAPI != ""):
@@ -254,6 +258,31 @@ func (a *app) fetchRoots(ctx context.Context, f *verifyFlags, roots *verifier.Ro
 		a.warn("fetching trust roots: %v", err)
 	}
 	return roots, nil
+}
+
+// maxRevocationFile bounds a CRL or an OCSP response, in bytes.
+const maxRevocationFile = 32 << 20
+
+// evidence is how publishers are asked about certificates that they may have revoked.
+func (f *verifyFlags) evidence() (verifier.Revocation, error) {
+	r := verifier.Revocation{Online: !f.offline}
+	for _, part := range []struct {
+		what  string
+		paths []string
+		into  *[][]byte
+	}{{"CRL", f.crls, &r.CRLs}, {"OCSP response", f.ocsp, &r.OCSP}} {
+		for _, path := range part.paths {
+			data, err := file.Read(part.what, path, maxRevocationFile)
+			if err != nil {
+				return r, err
+			}
+			if block, _ := pem.Decode(data); block != nil {
+				data = block.Bytes
+			}
+			*part.into = append(*part.into, data)
+		}
+	}
+	return r, nil
 }
 
 // registry is where references lead to.
@@ -344,8 +373,11 @@ func (a *app) verifyHere(ctx context.Context, ref verifier.Reference, f *verifyF
 	if err != nil {
 		return ans, err
 	}
-	v, err := verifier.New(verifier.Config{Policy: policy, Roots: roots, Source: source, AllowUnvalidated: f.unvalidated,
-		Revocation: verifier.Revocation{Online: !f.offline}})
+	revocation, err := f.evidence()
+	if err != nil {
+		return ans, err
+	}
+	v, err := verifier.New(verifier.Config{Policy: policy, Roots: roots, Source: source, AllowUnvalidated: f.unvalidated, Revocation: revocation})
 	if err != nil {
 		return ans, err
 	}
