@@ -113,6 +113,7 @@ func foreignDeny(t *testing.T, o owner) []byte {
 // also what was in memory, and a newer head without the document takes nothing
 // back.
 func TestDenyAtOnce(t *testing.T) {
+	slow(t)
 	w := newWorld(t)
 	data, set := w.headSet(headSpec{counter: 1})
 	w.offer(data)
@@ -169,6 +170,7 @@ func TestDenyAtOnce(t *testing.T) {
 // TestDenyDoesNotWait: a newer head that cannot be taken yet withholds readiness,
 // its deny documents count all the same, and it is taken as soon as it can be.
 func TestDenyDoesNotWait(t *testing.T) {
+	slow(t)
 	w := newWorld(t)
 	w.offer(w.head(headSpec{counter: 1}))
 	image, other := w.image("acme/app", "x", signerURI), w.image("acme/app", "y", signerURI)

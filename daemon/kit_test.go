@@ -87,6 +87,25 @@ type world struct {
 	simRoot   verdict.Digest
 }
 
+// slow skips what mostly waits, under -short: make check is for before a commit, and
+// everything else runs it.
+func slow(tb testing.TB) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("it waits for seconds")
+	}
+}
+
+// waitFlight waits until a question is being answered.
+func waitFlight(tb testing.TB, r *running) {
+	tb.Helper()
+	for deadline := time.Now().Add(time.Minute); r.TestingFlights() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatal("no question is being answered")
+		}
+	}
+}
+
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	w := &world{tb: tb, dir: tb.TempDir(), owner: newOwner(tb)}

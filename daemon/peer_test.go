@@ -287,6 +287,7 @@ func TestOwnSVIDWithdrawn(t *testing.T) {
 
 // TestStreamEndsWithSVID: a stream does not outlive its peer's SVID.
 func TestStreamEndsWithSVID(t *testing.T) {
+	slow(t)
 	w := newWorld(t)
 	w.offer(w.head(headSpec{counter: 1}))
 	r := w.start("")

@@ -127,6 +127,7 @@ func (brokenTEE) Evidence(context.Context, []byte, []byte) ([]byte, error) {
 
 // TestTEEDies: readiness goes, tickets and status flow until they end.
 func TestTEEDies(t *testing.T) {
+	slow(t)
 	w := newWorld(t)
 	w.offer(w.head(headSpec{counter: 1}))
 	image := w.image("acme/app", "x", signerURI)
@@ -218,9 +219,7 @@ func TestOthersBudget(t *testing.T) {
 	var wg sync.WaitGroup
 	var failed error
 	wg.Go(func() { _, failed = verify(greedy, wanted) })
-	for r.TestingFlights() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	waitFlight(t, r)
 	wg.Go(func() {
 		if got, err := verify(modest, wanted); err != nil || got.GetTicket() == "" {
 			t.Errorf("got %v, want a ticket at the caller's own expense", err)
@@ -270,9 +269,7 @@ func TestDrain(t *testing.T) {
 		}
 		answered <- err
 	}()
-	for r.TestingFlights() == 0 {
-		time.Sleep(5 * time.Millisecond)
-	}
+	waitFlight(t, r)
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
 	_, err := s.Recv()
@@ -298,9 +295,7 @@ func TestDrainDeadline(t *testing.T) {
 		_, err := verify(r.as("node/dev/node-a"), image)
 		answered <- err
 	}()
-	for r.TestingFlights() == 0 {
-		time.Sleep(5 * time.Millisecond)
-	}
+	waitFlight(t, r)
 	begin := time.Now()
 	must(t, r.stop())
 	if took := time.Since(begin); took < time.Second || took > time.Minute {
@@ -313,6 +308,7 @@ func TestDrainDeadline(t *testing.T) {
 
 // TestFullDisk is TestLogUnavailable with a disk that is full.
 func TestFullDisk(t *testing.T) {
+	slow(t)
 	w := newWorld(t)
 	w.offer(w.head(headSpec{counter: 1}))
 	known, unknown := w.image("acme/app", "x", signerURI), w.image("acme/app", "y", signerURI)

@@ -85,7 +85,7 @@ type acknowledged struct {
 func TestKillStorm(t *testing.T) {
 	rounds := 20
 	if testing.Short() {
-		rounds = 2
+		rounds = 1
 	}
 	const atLeast, workers, pictures = 100, 16, 150
 	w := newWorld(t)

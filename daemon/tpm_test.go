@@ -18,6 +18,7 @@ import (
 // TestSWTPMDies is TestTEEDies with a TPM that is a real process, and the way
 // of its attestation key's proof before that.
 func TestSWTPMDies(t *testing.T) {
+	slow(t)
 	swtpm.Require(t)
 	// The path of a unix socket is short.
 	dir, err := os.MkdirTemp("", "tpm")

@@ -153,6 +153,9 @@ func TestKill9(t *testing.T) {
 
 // A full disk: the agent goes on from memory, says so, and writes when it can.
 func TestFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for seconds")
+	}
 	w := newWorld(t)
 	check(t, os.MkdirAll(w.config.StateDir, 0o700))
 	if err := syscall.Mount("tmpfs", w.config.StateDir, "tmpfs", 0, "size=256k,mode=0700"); err != nil {

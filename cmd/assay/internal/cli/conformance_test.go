@@ -92,6 +92,9 @@ func outsideModule(o outcome) bool {
 
 // TestConformanceBinary runs a vector of each kind with the real binary.
 func TestConformanceBinary(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it links a binary; TestConformance runs the same in this process")
+	}
 	vectors(t)
 	binary := filepath.Join(t.TempDir(), "assay")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/assayd/assay/cmd/assay").CombinedOutput(); err != nil {
