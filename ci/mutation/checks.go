@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +24,7 @@ type check struct {
 	fn   string // the function it is in
 	code string // name of the constant, such as SigInvalid; "" where it is not seen
 	cond string // the condition, on one line
+	nth  int    // which one it is of those that are alike, from 1
 	// edits make the condition false.
 	edits []edit
 }
@@ -36,7 +38,11 @@ type edit struct {
 // id names a check in the list of survivors: a line number would change with
 // every edit above it.
 func (c check) id() string {
-	return strings.Join([]string{c.file, c.fn, c.code, c.cond}, " | ")
+	id := strings.Join([]string{c.file, c.fn, c.code, c.cond}, " | ")
+	if c.nth > 1 {
+		id += " | " + strconv.Itoa(c.nth)
+	}
+	return id
 }
 
 // makers are functions and closures that make a refusal or a failure, beside
@@ -110,6 +116,12 @@ func checksOf(name string, source []byte) ([]check, error) {
 		})
 	}
 	slices.SortFunc(out, func(a, b check) int { return a.line - b.line })
+	alike := make(map[string]int)
+	for i := range out {
+		id := out[i].id()
+		alike[id]++
+		out[i].nth = alike[id]
+	}
 	return out, nil
 }
 

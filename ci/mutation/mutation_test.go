@@ -112,6 +112,17 @@ func TestCodesAreAsserted(t *testing.T) {
 	}
 }
 
+// TestAlike: of checks that look alike each has a name of its own.
+func TestAlike(t *testing.T) {
+	checks, err := checksOf("p.go", []byte("package p\nfunc f() error {\n\tif a {\n\t\treturn refuse(1)\n\t}\n\tif a {\n\t\treturn refuse(2)\n\t}\n\treturn nil\n}\n"))
+	if err != nil || len(checks) != 2 {
+		t.Fatalf("got %v, %v", checks, err)
+	}
+	if one, two := checks[0].id(), checks[1].id(); one != "p.go | f |  | a" || two != one+" | 2" {
+		t.Errorf("got %q and %q", one, two)
+	}
+}
+
 func TestSurvivors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "survivors.txt")
 	for text, ok := range map[string]bool{
