@@ -46,8 +46,11 @@ func (c check) id() string {
 }
 
 // makers are functions and closures that make a refusal or a failure, beside
-// verdict.Refuse and verdict.Fail.
+// verdict.Refuse and verdict.Fail, and variables that hold one.
 var makers = []string{"malformed", "refuse", "algorithm", "mismatch", "unavailable"}
+
+// plain are folders whose errors have no code: their callers give them one.
+var plain = []string{"verifier/internal/dialguard", "verifier/internal/sct", "verifier/internal/strictjson"}
 
 // findChecks returns the checks of the Go files in folders, tests left out, in the
 // order of their places.
@@ -82,6 +85,7 @@ func checksOf(name string, source []byte) ([]check, error) {
 	if err != nil {
 		return nil, err
 	}
+	isPlain := slices.Contains(plain, filepath.ToSlash(filepath.Dir(name)))
 	var out []check
 	for _, d := range parsed.Decls {
 		fn, ok := d.(*ast.FuncDecl)
@@ -100,7 +104,7 @@ func checksOf(name string, source []byte) ([]check, error) {
 				}
 				for _, s := range n.Body.List {
 					if clause, ok := s.(*ast.CaseClause); ok && len(clause.List) > 0 {
-						if code, ok := refuses(clause.Body); ok {
+						if code, ok := refuses(clause.Body, isPlain); ok {
 							out = append(out, newCheck(files, name, fn.Name.Name, code, clause.List))
 						}
 					}
@@ -109,7 +113,7 @@ func checksOf(name string, source []byte) ([]check, error) {
 			default:
 				return true
 			}
-			if code, ok := refuses(body); ok {
+			if code, ok := refuses(body, isPlain); ok {
 				out = append(out, newCheck(files, name, fn.Name.Name, code, conditions))
 			}
 			return true
@@ -140,8 +144,8 @@ func newCheck(files *token.FileSet, name, fn, code string, conditions []ast.Expr
 }
 
 // refuses says whether a block ends with the return of a refusal or failure, and
-// with which code.
-func refuses(body []ast.Stmt) (code string, ok bool) {
+// with which code. Where errors are plain, any new one counts.
+func refuses(body []ast.Stmt, isPlain bool) (code string, ok bool) {
 	if len(body) == 0 {
 		return "", false
 	}
@@ -150,6 +154,9 @@ func refuses(body []ast.Stmt) (code string, ok bool) {
 		return "", false
 	}
 	for _, r := range last.Results {
+		if name, isName := r.(*ast.Ident); isName && slices.Contains(makers, name.Name) {
+			ok = true // an error that was made before
+		}
 		ast.Inspect(r, func(n ast.Node) bool {
 			call, isCall := n.(*ast.CallExpr)
 			if !isCall {
@@ -158,6 +165,9 @@ func refuses(body []ast.Stmt) (code string, ok bool) {
 			switch f := call.Fun.(type) {
 			case *ast.SelectorExpr:
 				if pkg, isName := f.X.(*ast.Ident); isName && pkg.Name == "verdict" && (f.Sel.Name == "Refuse" || f.Sel.Name == "Fail") {
+					ok = true
+				}
+				if pkg, isName := f.X.(*ast.Ident); isName && isPlain && (pkg.Name == "fmt" && f.Sel.Name == "Errorf" || pkg.Name == "errors" && f.Sel.Name == "New") {
 					ok = true
 				}
 			case *ast.Ident:

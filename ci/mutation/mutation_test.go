@@ -27,6 +27,8 @@ func f(a, b int) error {
 		return nil, &stageError{1, verdict.Fail(verdict.TrustStale, "b")}
 	case a == 2:
 		return malformed("c")
+	case a == 3:
+		return nil, malformed
 	default:
 		return verdict.Refuse(verdict.SigNone, "d")
 	}
@@ -42,16 +44,16 @@ func TestChecksOf(t *testing.T) {
 	for _, c := range checks {
 		got = append(got, c.String())
 	}
-	want := []string{"p.go:4 f SigInvalid: a > b", "p.go:11 f TrustStale: a == 1, b == 1", "p.go:13 f : a == 2"}
+	want := []string{"p.go:4 f SigInvalid: a > b", "p.go:11 f TrustStale: a == 1, b == 1", "p.go:13 f : a == 2", "p.go:15 f : a == 3"}
 	if !slices.Equal(got, want) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
-	for i, want := range []string{"if false && (a > b) {", "case false && (a == 1), false && (b == 1):", "case false && (a == 2):"} {
+	for i, want := range []string{"if false && (a > b) {", "case false && (a == 1), false && (b == 1):", "case false && (a == 2):", "case false && (a == 3):"} {
 		mutant := string(checks[i].without([]byte(example)))
 		if strings.Count(mutant, want) != 1 {
 			t.Errorf("%s: got %s", checks[i], mutant)
 		}
-		if restored := strings.NewReplacer("false && (a > b)", "a > b", "false && (a == 1)", "a == 1", "false && (b == 1)", "b == 1", "false && (a == 2)", "a == 2").Replace(mutant); restored != example {
+		if restored := strings.NewReplacer("false && (a > b)", "a > b", "false && (a == 1)", "a == 1", "false && (b == 1)", "b == 1", "false && (a == 2)", "a == 2", "false && (a == 3)", "a == 3").Replace(mutant); restored != example {
 			t.Errorf("%s: it changes more: %s", checks[i], mutant)
 		}
 	}
