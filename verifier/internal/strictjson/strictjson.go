@@ -6,6 +6,7 @@
 package strictjson
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,91 +16,189 @@ import (
 // MaxDepth bounds the nesting of a document.
 const MaxDepth = 64
 
-// Check walks one document of at most maxValues values. The standard library
-// says whether it is JSON; what is left is to find its names, which takes a
-// fraction of the time of the library's tokens.
+// Check walks one document of at most maxValues values. It is a reader of its own,
+// which keeps nothing but names: the standard library's tokens take ten times as
+// long. The tests compare the two.
 func Check(data []byte, maxValues int) error {
 	if !utf8.Valid(data) {
 		return errors.New("want JSON, got bytes that are not UTF-8")
 	}
-	if !json.Valid(data) {
-		return fmt.Errorf("want one JSON document: %w", json.Unmarshal(data, new(json.RawMessage)))
-	}
 	w := walk{data: data, left: maxValues}
-	return w.document()
-}
-
-// A level is an object or array that is open.
-type level struct {
-	isObject bool
-	inName   bool // the next string is a name
-	names    names
+	i, err := w.value(0, 0)
+	if err != nil {
+		return err
+	}
+	if i = skipSpace(data, i); i < len(data) {
+		return w.syntax(i)
+	}
+	return nil
 }
 
 type walk struct {
-	data   []byte
-	left   int // values that may still come
-	levels []level
+	data []byte
+	left int // values that may still come
 }
 
-// document walks data, which is JSON (RFC 8259).
-func (w *walk) document() error {
-	for i := 0; i < len(w.data); {
-		var top *level
-		if n := len(w.levels); n > 0 {
-			top = &w.levels[n-1]
-		}
-		c := w.data[i]
-		switch c {
-		case ' ', '\t', '\r', '\n':
-			i++
-		case ':':
-			top.inName = false
-			i++
-		case ',':
-			top.inName = top.isObject
-			i++
-		case '}', ']':
-			w.levels = w.levels[:len(w.levels)-1]
-			i++
-		case '{', '[':
-			if err := w.value(); err != nil {
-				return err
-			}
-			w.levels = append(w.levels, level{isObject: c == '{', inName: c == '{'})
-			i++
-		case '"':
-			end, escaped := stringEnd(w.data, i)
-			if top == nil || !top.inName {
-				if err := w.value(); err != nil {
-					return err
-				}
-			} else if err := top.names.add(w.data[i:end], escaped); err != nil {
-				return err
-			}
-			i = end
-		default:
-			if err := w.value(); err != nil {
-				return err
-			}
-			for i < len(w.data) && !isDelimiter(w.data[i]) {
-				i++
-			}
-		}
+// syntax is what is wrong at byte i.
+func (w *walk) syntax(i int) error {
+	if i >= len(w.data) {
+		return errors.New("want one JSON document, got a part of one")
 	}
-	return nil
+	return fmt.Errorf("want one JSON document, got %.16q at byte %d", w.data[i:], i)
 }
 
-// value counts one value at the depth that is open.
-func (w *walk) value() error {
+// value walks the value that begins at i, and returns the index after it.
+func (w *walk) value(i, depth int) (int, error) {
+	if i = skipSpace(w.data, i); i >= len(w.data) {
+		return 0, w.syntax(i)
+	}
 	if w.left--; w.left < 0 {
-		return errors.New("JSON with too many values")
+		return 0, errors.New("JSON with too many values")
 	}
-	if len(w.levels) > MaxDepth {
-		return fmt.Errorf("JSON nested deeper than %d", MaxDepth)
+	if depth > MaxDepth {
+		return 0, fmt.Errorf("JSON nested deeper than %d", MaxDepth)
 	}
-	return nil
+	switch c := w.data[i]; {
+	case c == '{':
+		return w.members(i+1, depth)
+	case c == '[':
+		return w.elements(i+1, depth)
+	case c == '"':
+		end, _, err := w.text(i)
+		return end, err
+	case c == '-' || isDigit(c):
+		return w.number(i)
+	}
+	for _, word := range []string{"true", "false", "null"} {
+		if bytes.HasPrefix(w.data[i:], []byte(word)) {
+			return i + len(word), nil
+		}
+	}
+	return 0, w.syntax(i)
 }
+
+// members walks an object after its brace.
+func (w *walk) members(i, depth int) (int, error) {
+	var seen names
+	if i = skipSpace(w.data, i); i < len(w.data) && w.data[i] == '}' {
+		return i + 1, nil
+	}
+	for {
+		if i = skipSpace(w.data, i); i >= len(w.data) || w.data[i] != '"' {
+			return 0, w.syntax(i)
+		}
+		end, escaped, err := w.text(i)
+		if err == nil {
+			err = seen.add(w.data[i:end], escaped)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if i = skipSpace(w.data, end); i >= len(w.data) || w.data[i] != ':' {
+			return 0, w.syntax(i)
+		}
+		if i, err = w.value(i+1, depth+1); err != nil {
+			return 0, err
+		}
+		if i = skipSpace(w.data, i); i >= len(w.data) || w.data[i] != ',' && w.data[i] != '}' {
+			return 0, w.syntax(i)
+		}
+		if w.data[i] == '}' {
+			return i + 1, nil
+		}
+		i++
+	}
+}
+
+// elements walks an array after its bracket.
+func (w *walk) elements(i, depth int) (int, error) {
+	if i = skipSpace(w.data, i); i < len(w.data) && w.data[i] == ']' {
+		return i + 1, nil
+	}
+	for {
+		var err error
+		if i, err = w.value(i, depth+1); err != nil {
+			return 0, err
+		}
+		if i = skipSpace(w.data, i); i >= len(w.data) || w.data[i] != ',' && w.data[i] != ']' {
+			return 0, w.syntax(i)
+		}
+		if w.data[i] == ']' {
+			return i + 1, nil
+		}
+		i++
+	}
+}
+
+// text walks the string that begins at i (RFC 8259 §7).
+func (w *walk) text(i int) (end int, escaped bool, err error) {
+	for i++; i < len(w.data); i++ {
+		switch c := w.data[i]; {
+		case c == '"':
+			return i + 1, escaped, nil
+		case c < 0x20:
+			return 0, false, w.syntax(i)
+		case c == '\\':
+			escaped = true
+			if i++; i >= len(w.data) {
+				return 0, false, w.syntax(i)
+			}
+			switch w.data[i] {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			case 'u':
+				for range 4 {
+					if i++; i >= len(w.data) || !isHex(w.data[i]) {
+						return 0, false, w.syntax(i)
+					}
+				}
+			default:
+				return 0, false, w.syntax(i)
+			}
+		}
+	}
+	return 0, false, w.syntax(i)
+}
+
+// number walks the number that begins at i (RFC 8259 §6).
+func (w *walk) number(i int) (int, error) {
+	digits := func() error {
+		begin := i
+		for i < len(w.data) && isDigit(w.data[i]) {
+			i++
+		}
+		if i == begin {
+			return w.syntax(i)
+		}
+		return nil
+	}
+	if w.data[i] == '-' {
+		i++
+	}
+	if i < len(w.data) && w.data[i] == '0' {
+		i++ // no digit follows a leading zero
+	} else if err := digits(); err != nil {
+		return 0, err
+	}
+	if i < len(w.data) && w.data[i] == '.' {
+		i++
+		if err := digits(); err != nil {
+			return 0, err
+		}
+	}
+	if i < len(w.data) && (w.data[i] == 'e' || w.data[i] == 'E') {
+		if i++; i < len(w.data) && (w.data[i] == '+' || w.data[i] == '-') {
+			i++
+		}
+		if err := digits(); err != nil {
+			return 0, err
+		}
+	}
+	return i, nil
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func isHex(c byte) bool { return isDigit(c) || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' }
 
 func isDelimiter(c byte) bool {
 	switch c {
@@ -112,13 +211,19 @@ func isDelimiter(c byte) bool {
 // stringEnd returns the index after the string that begins at i, and whether it
 // has escapes.
 func stringEnd(data []byte, i int) (end int, escaped bool) {
-	for i++; i < len(data) && data[i] != '"'; i++ {
-		if data[i] == '\\' {
-			escaped = true
-			i++
+	for i++; i < len(data); {
+		n := bytes.IndexByte(data[i:], '"')
+		if n < 0 {
+			break
 		}
+		slash := bytes.IndexByte(data[i:i+n], '\\')
+		if slash < 0 {
+			return i + n + 1, escaped
+		}
+		escaped = true
+		i += slash + 2
 	}
-	return i + 1, escaped
+	return len(data) + 1, escaped
 }
 
 // Members returns the members of an object as they are written. The document that

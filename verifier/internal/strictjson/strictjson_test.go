@@ -89,6 +89,12 @@ func TestCheck(t *testing.T) {
 		{deep(MaxDepth + 2), "deeper"},
 		{deep(MaxDepth + 1)[:MaxDepth+1] + "0" + deep(MaxDepth + 1)[MaxDepth+1:], "deeper"},
 		{"[" + strings.Repeat("0,", testValues-1) + "0]", "too many"},
+		{`{"a" 1}`, "one JSON document"}, {`[1 2]`, "one JSON document"}, {`{"a":1 "b":2}`, "one JSON document"}, {`{,}`, "one JSON document"}, {`[,1]`, "one JSON document"}, {`{"a":1,}`, "one JSON document"}, {`{1:2}`, "one JSON document"},
+		{`01`, "one JSON document"}, {`-`, "one JSON document"}, {`1.`, "one JSON document"}, {`.1`, "one JSON document"}, {`1e`, "one JSON document"}, {`1e+`, "one JSON document"}, {`+1`, "one JSON document"}, {`-01`, "one JSON document"}, {`0x1`, "one JSON document"},
+		{`0`, ""}, {`-0`, ""}, {`10`, ""}, {`0.5`, ""}, {`1E-9`, ""}, {`-1.25e+10`, ""}, {`true`, ""}, {`false`, ""}, {`null`, ""},
+		{`tru`, "one JSON document"}, {`truex`, "one JSON document"}, {`nul`, "one JSON document"}, {`NaN`, "one JSON document"},
+		{`"a`, "one JSON document"}, {`"\`, "one JSON document"}, {`"\x"`, "one JSON document"}, {`"\u12"`, "one JSON document"}, {`"\u12g4"`, "one JSON document"}, {"\"\n\"", "one JSON document"}, {"\"\x00\"", "one JSON document"}, {"\"\x7f\"", ""},
+		{`"\"\\\/\b\f\n\r\t\u00e9\uD83D\ude00"`, ""}, {`'a'`, "one JSON document"}, {`{"a":1]`, "one JSON document"}, {`[1}`, "one JSON document"}, {`[`, "one JSON document"}, {`{"a":`, "one JSON document"}, {"\xef\xbb\xbf{}", "one JSON document"}, {"\v{}", "one JSON document"},
 		{`{} {}`, "one JSON document"}, {`{}x`, "one JSON document"}, {``, "one JSON document"}, {`{"a"}`, "one JSON document"}, {`[1,]`, "one JSON document"},
 		{"\"\xff\"", "UTF-8"},
 	} {
