@@ -290,6 +290,17 @@ func TestLogKeys(t *testing.T) {
 			}
 		})
 	}
+	other, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byOther := newWorld(t, rsaKey)
+	forged := byOther.leaf(func(tbs []byte) []byte {
+		return octets(list(byOther.one(tbs, spec{hash: 4, alg: 1, at: signedAt, key: other})))
+	})
+	if err := sct.Verify(forged, byOther.issuer, byOther.logs()); err == nil || !strings.Contains(err.Error(), "does not verify") {
+		t.Errorf("by another RSA key: got %v", err)
+	}
 	w := newWorld(t, p256(t))
 	leaf := w.leaf(func(tbs []byte) []byte { return octets(list(w.one(tbs, spec{hash: 4, alg: 3, at: signedAt}))) })
 	short := &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 2046, 1), E: 65537}
