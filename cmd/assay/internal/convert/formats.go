@@ -417,6 +417,12 @@ func (c *converter) containers(o *object) {
 					r.ignore("type")
 				}
 				continue
+			} else if !isPattern(pattern) {
+				c.note(t.at(scope), "the scope cannot be written as ours; it was left out")
+				for _, r := range reqs {
+					r.ignore("type")
+				}
+				continue
 			}
 			scopes = append(scopes, struct {
 				pattern string

@@ -55,12 +55,16 @@ func (c *converter) repository(where, pattern, star string) (string, bool) {
 	if rest, ok := strings.CutPrefix(p, "index.docker.io/"); ok {
 		p = "docker.io/" + rest
 	}
-	probe := verifier.Policy{Version: 1, Rules: []verifier.Rule{{Name: "probe", Repositories: []string{p}, Mode: verifier.ModeOff}}}
-	if err := check(&probe); err != nil {
+	if !isPattern(p) {
 		c.note(where, "pattern %q cannot be written as ours: name the host first, and ** as the last segment only; it was left out", clip(pattern))
 		return "", false
 	}
 	return p, true
+}
+
+// isPattern says whether p is one of our patterns of repositories.
+func isPattern(p string) bool {
+	return check(&verifier.Policy{Version: 1, Rules: []verifier.Rule{{Name: "probe", Repositories: []string{p}, Mode: verifier.ModeOff}}}) == nil
 }
 
 // check parses what a policy is in its written form.
