@@ -49,7 +49,7 @@ func Convert(name string, data []byte) (*Result, error) {
 	if len(data) > MaxBytes {
 		return nil, verdict.Misused("check that this is a policy", "%s: %d bytes, want at most %d", name, len(data), MaxBytes)
 	}
-	c := &converter{Result: Result{Policy: verifier.Policy{Version: 1, Authorities: map[string]verifier.Authority{}}, TrustStores: map[string]string{}}}
+	c := &converter{Result: Result{Policy: verifier.Policy{Version: 1}, TrustStores: map[string]string{}}}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	for i := 0; ; i++ {
 		var doc map[string]any
@@ -117,7 +117,12 @@ func (c *converter) note(where, format string, args ...any) {
 
 // authority adds one under a name of its own, and returns it.
 func (c *converter) authority(name string, a verifier.Authority) string {
-	return c.unique(name, func(n string) bool { _, taken := c.Policy.Authorities[n]; return taken }, func(n string) { c.Policy.Authorities[n] = a })
+	return c.unique(name, func(n string) bool { _, taken := c.Policy.Authorities[n]; return taken }, func(n string) {
+		if c.Policy.Authorities == nil { // an empty list is not written
+			c.Policy.Authorities = make(map[string]verifier.Authority)
+		}
+		c.Policy.Authorities[n] = a
+	})
 }
 
 // rule adds one under a name of its own.
