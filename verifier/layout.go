@@ -41,6 +41,7 @@ type Layout struct {
 	turn     chan struct{} // one at a time fills it
 	subjects map[verdict.Digest][]Descriptor
 	next     int
+	read     int64 // bytes of the entries before next
 }
 
 // Limits of a layout: of its index, and of all manifests in it together.
@@ -288,41 +289,40 @@ func (l *Layout) referrers(ctx context.Context, d verdict.Digest) ([]Descriptor,
 	case <-ctx.Done():
 		return nil, verdict.Fail(verdict.RegistryTimeout, "reading OCI layout: %w", context.Cause(ctx))
 	}
-	for total := int64(0); l.next < len(l.index); l.next++ {
-		n, err := l.readSubject(ctx, l.index[l.next])
-		if err == nil && total > maxLayoutManifests-n {
-			err = verdict.Fail(verdict.InputLimit, "reading OCI layout: its manifests have more than %d bytes", int64(maxLayoutManifests))
-		}
-		if err != nil {
+	for ; l.next < len(l.index); l.next++ {
+		if err := l.readSubject(ctx, l.index[l.next]); err != nil {
 			return slices.Clone(l.subjects[d]), err
 		}
-		total += n
 	}
 	return slices.Clone(l.subjects[d]), nil
 }
 
-// readSubject notes what an entry of the index refers to, and returns how many
-// bytes it read.
-func (l *Layout) readSubject(ctx context.Context, e Descriptor) (int64, error) {
+// readSubject notes what an entry of the index refers to.
+func (l *Layout) readSubject(ctx context.Context, e Descriptor) error {
 	if e.MediaType != typeOCIManifest && e.MediaType != typeOCIIndex {
-		return 0, nil
+		return nil
 	}
 	if err := ctx.Err(); err != nil {
-		return 0, verdict.Fail(verdict.RegistryTimeout, "reading %s: %w", e.Digest, err)
+		return verdict.Fail(verdict.RegistryTimeout, "reading %s: %w", e.Digest, err)
 	}
 	body, err := l.file(e.Digest, MaxManifestBytes)
 	if err != nil {
 		if err = blobError(e.Digest, err); isNotFound(err) {
 			err = nil // listed and not kept, as in a layout without its images
 		}
-		return 0, err
+		return err
+	}
+	// Of all calls together: each goes on where the last one stopped.
+	if l.read > maxLayoutManifests-int64(len(body)) {
+		return verdict.Fail(verdict.InputLimit, "reading OCI layout: its manifests have more than %d bytes", int64(maxLayoutManifests))
 	}
 	if err := checkDigest(e.Digest, body); err != nil {
-		return 0, err
+		return err
 	}
+	l.read += int64(len(body))
 	m, err := parseManifest(e.MediaType, body)
 	if err != nil || m.subject == "" || m.subject == e.Digest {
-		return int64(len(body)), nil //nolint:nilerr // what cannot be read refers to nothing
+		return nil //nolint:nilerr // what cannot be read refers to nothing
 	}
 	if e.ArtifactType == "" {
 		e.ArtifactType = m.family()
@@ -331,5 +331,5 @@ func (l *Layout) readSubject(ctx context.Context, e Descriptor) (int64, error) {
 		e.Annotations = m.annotations
 	}
 	l.subjects[m.subject] = append(l.subjects[m.subject], e)
-	return int64(len(body)), nil
+	return nil
 }

@@ -405,18 +405,6 @@ func (s *Snapshot) Digest() verdict.Digest { return s.digest }
 // Expires is the time after which nothing of it counts.
 func (s *Snapshot) Expires() time.Time { return s.expires }
 
-// Fetched is when the server was last asked.
-func (s *Snapshot) Fetched() time.Time { return s.fetched }
-
-// Versions are the versions of the roles, for people.
-func (s *Snapshot) Versions() map[string]int64 {
-	v := map[string]int64{}
-	for role, d := range s.docs {
-		v[role] = d.Version
-	}
-	return v
-}
-
 // Check fails with trust.stale if the snapshot has expired at the time.
 func (s *Snapshot) Check(at time.Time) error {
 	if at.After(s.expires) {
