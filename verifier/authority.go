@@ -389,7 +389,7 @@ func (a *authority) signerClass() string {
 	case a.TUF != nil:
 		return "tuf\n" + a.TUF.Repository
 	case a.NotaryV1 != nil:
-		return "notary-v1\n" + a.NotaryV1.Role
+		return "notary-v1" // of one collection, whichever role says so
 	case a.Notation != nil:
 		stores := slices.Sorted(slices.Values(a.Notation.TrustStores))
 		return "notation\n" + strings.Join(stores, " ") + "\n" + strings.Join(slices.Sorted(slices.Values(a.Notation.Subjects)), "\n")

@@ -34,10 +34,16 @@ type signer struct {
 	// certificate and key are digests of the certificate's DER and of the
 	// SubjectPublicKeyInfo. There is no certificate for a bare key.
 	certificate, key verdict.Digest
+	// list is whose list has the image, of a TUF repository or a collection: its
+	// roles are keys that one publisher handed out.
+	list string
 }
 
 // id is equal for the same signer.
 func (s *signer) id() string {
+	if s.list != "" {
+		return "list\n" + s.list
+	}
 	if s.certificate == "" && s.issuer == "" {
 		return "key\n" + string(s.key)
 	}

@@ -146,6 +146,9 @@ func TestCollections(t *testing.T) {
 		_, err := verifier.ParsePolicy("policy.yaml", []byte("version: 1\nauthorities: {list: {notary-v1: {role: "+role+"}}}\nrules: [{name: all, repositories: ['**'], authorities: [list]}]\n"))
 		wantMisuse(t, role, err, "role")
 	}
+	// Roles of one collection are keys that one publisher handed out.
+	_, err = verifier.ParsePolicy("policy.yaml", []byte("version: 1\nauthorities:\n  a: {notary-v1: {role: docker}}\n  b: {notary-v1: {role: targets}}\nrules:\n  - {name: all, repositories: ['**'], authorities: [a, b], require: 2}\n"))
+	wantMisuse(t, "two roles of one collection", err, "require")
 	p := collectionPolicy(t, "role: docker")
 	if _, err := verifier.New(verifier.Config{Policy: p, Roots: k.roots, Source: k.source()}); err == nil || !strings.Contains(err.Error(), "no collection") {
 		t.Errorf("roots without collections: got %v", err)

@@ -271,9 +271,10 @@ type listing struct {
 
 // A targetTrust is who lists images.
 type targetTrust struct {
-	snapshot *tuf.Snapshot
-	role     string
-	paths    []string // patterns
+	repository string // its name in the roots file
+	snapshot   *tuf.Snapshot
+	role       string
+	paths      []string // patterns
 }
 
 // newListed makes the one candidate of lists of targets: the image itself.
@@ -287,7 +288,7 @@ func newListed(img Image, digests map[string]string, size int64) *candidate {
 // verifyTarget looks an image up.
 func (m *material) verifyTarget(e *entity) (*fact, *stageError) {
 	l, t := e.listing, m.targets
-	f := &fact{claims: e.claims, signer: &signer{issuer: "tuf"}, trustUntil: t.snapshot.Expires(), list: t.snapshot.Digest()}
+	f := &fact{claims: e.claims, signer: &signer{issuer: "tuf", list: "tuf " + t.repository}, trustUntil: t.snapshot.Expires(), list: t.snapshot.Digest()}
 	for _, match := range t.snapshot.Lookup(l.sha256, l.size) {
 		if t.role != "" && match.Role != t.role {
 			continue
@@ -312,7 +313,7 @@ func (a *authority) targetMaterial(roots *Roots) (*material, error) {
 	if s == nil {
 		return nil, verdict.Misused("name it under tuf of the roots file", "authority %q: the trust roots have no TUF repository %q [%s]", a.name, a.TUF.Repository, verdict.TrustMissing)
 	}
-	m := &material{targets: &targetTrust{snapshot: s.snapshot, role: a.TUF.Role, paths: a.TUF.Paths}}
+	m := &material{targets: &targetTrust{repository: a.TUF.Repository, snapshot: s.snapshot, role: a.TUF.Role, paths: a.TUF.Paths}}
 	if s.snapshot == nil {
 		m.stale = s.stale()
 	}
