@@ -5,9 +5,9 @@ package verifier
 import (
 	"cmp"
 	"crypto/x509"
-	"encoding/hex"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -23,6 +23,8 @@ const (
 	AnchorCTLog       = "certificate-transparency log"
 	AnchorTimestamp   = "timestamp authority"
 	AnchorCertificate = "certificate"
+	AnchorKey         = "key"
+	AnchorRoot        = "pinned root"
 	AnchorSource      = "source"
 )
 
@@ -34,11 +36,12 @@ type Anchor struct {
 	Entry string `json:"entry"`
 	// Kind is one of the constants above.
 	Kind string `json:"kind"`
-	// ID is what cannot be another: the SHA-256 of a certificate in DER (of a CA,
-	// its root and its lowest intermediate), of a log's key as the log is named
-	// by it, or of what was fetched of a source.
+	// ID is computed of what is trusted, and never taken from what the file calls
+	// it: the SHA-256 of a certificate in DER, or of the digests of all certificates
+	// of an authority; of a key as SubjectPublicKeyInfo; of a pinned root.json; of
+	// what was fetched of a source, or empty.
 	ID string `json:"id"`
-	// Name is for people: an address or a subject.
+	// Name is what the file says beside it: an address, a subject, limits.
 	Name string `json:"name"`
 	// From and Until are when the roots file trusts it, cut to when its
 	// certificates are valid. A zero time is an open end.
@@ -69,18 +72,27 @@ func (r *Roots) Anchors() []Anchor {
 	}
 	for _, s := range r.sources {
 		a := Anchor{Entry: s.name, Kind: AnchorSource, ID: string(s.digest()), Name: s.url + s.folder, Until: s.expires()}
+		age := s.tuf.MaxAge
+		if s.notary != nil {
+			age = s.notary.MaxAge
+			if s.notary.Name != "" {
+				a.Name += ", certificates for " + s.notary.Name
+			}
+			for _, k := range s.notary.RootKeys {
+				if id, err := notaryv1.Fingerprint(k); err == nil {
+					out = append(out, Anchor{Entry: s.name, Kind: AnchorKey, ID: string(id), Name: "root key"})
+				}
+			}
+		} else {
+			out = append(out, Anchor{Entry: s.name, Kind: AnchorRoot, ID: string(verdict.SHA256(s.tuf.Root)), Name: strings.Join(s.tuf.Targets, " ")})
+		}
+		if age > 0 {
+			a.Name += ", at most " + age.String() + " old"
+		}
 		if s.fetched() == nil {
 			a.Missing = verdict.ReasonOf(s.stale()).Text
 		}
 		out = append(out, a)
-		if s.notary == nil {
-			continue
-		}
-		for _, k := range s.notary.RootKeys {
-			if id, err := notaryv1.Fingerprint(k); err == nil {
-				out = append(out, Anchor{Entry: s.name, Kind: AnchorCertificate, ID: string(id), Name: "root key"})
-			}
-		}
 	}
 	slices.SortFunc(out, func(a, b Anchor) int {
 		return cmp.Or(cmp.Compare(a.Entry, b.Entry), cmp.Compare(a.Kind, b.Kind), a.From.Compare(b.From), cmp.Compare(a.ID, b.ID))
@@ -89,6 +101,15 @@ func (r *Roots) Anchors() []Anchor {
 }
 
 func certificateID(c *x509.Certificate) string { return string(verdict.SHA256(c.Raw)) }
+
+// authorityID names an authority by all of its certificates: with another root under
+// the same intermediate it is another one.
+func authorityID(certs []*x509.Certificate) string {
+	if len(certs) == 1 {
+		return certificateID(certs[0])
+	}
+	return certificatesID(certs)
+}
 
 // anchors are those of one sigstore instance.
 func (t *trustedRoot) anchors(entry string) []Anchor {
@@ -103,7 +124,7 @@ func (t *trustedRoot) anchors(entry string) []Anchor {
 	for _, a := range t.FulcioCertificateAuthorities() {
 		if ca, ok := a.(*root.FulcioCertificateAuthority); ok {
 			certs := append(slices.Clone(ca.Intermediates), ca.Root)
-			add(AnchorCA, certificateID(certs[0]), ca.URI, ca.ValidityPeriodStart, ca.ValidityPeriodEnd, certs...)
+			add(AnchorCA, authorityID(certs), ca.URI, ca.ValidityPeriodStart, ca.ValidityPeriodEnd, certs...)
 		}
 	}
 	for _, a := range t.TrustedRoot.TimestampingAuthorities() {
@@ -112,16 +133,21 @@ func (t *trustedRoot) anchors(entry string) []Anchor {
 			if tsa.Leaf != nil {
 				certs = append([]*x509.Certificate{tsa.Leaf}, certs...)
 			}
-			add(AnchorTimestamp, certificateID(certs[0]), tsa.URI, tsa.ValidityPeriodStart, tsa.ValidityPeriodEnd, certs...)
+			add(AnchorTimestamp, authorityID(certs), tsa.URI, tsa.ValidityPeriodStart, tsa.ValidityPeriodEnd, certs...)
 		}
 	}
 	for kind, logs := range map[string]map[string]*root.TransparencyLog{AnchorLog: t.RekorLogs(), AnchorCTLog: t.CTLogs()} {
 		for _, id := range slices.Sorted(maps.Keys(logs)) {
-			name := id
-			if raw, err := hex.DecodeString(id); err == nil && len(raw) == 32 {
-				name = string(verdict.DigestFromBytes([32]byte(raw)))
+			log := logs[id]
+			key, err := notaryv1.Fingerprint(log.PublicKey)
+			if err != nil {
+				key = verdict.SHA256([]byte(id)) // no such key verifies anything
 			}
-			add(kind, name, logs[id].BaseURL, logs[id].ValidityPeriodStart, logs[id].ValidityPeriodEnd)
+			name := log.BaseURL
+			if key.Hex() != id { // some logs have IDs of another form
+				name += ", called " + id
+			}
+			add(kind, string(key), name+", "+log.SignatureHashFunc.String(), log.ValidityPeriodStart, log.ValidityPeriodEnd)
 		}
 	}
 	return out

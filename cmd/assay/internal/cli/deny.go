@@ -112,11 +112,8 @@ func (a *app) denyListCommand() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			h, err := a.openHead(args[0], owners)
+			h, err := a.openHead(args[0], owners, now)
 			if err != nil {
-				return nil, err
-			}
-			if err := h.CheckAt(now); err != nil {
 				return nil, err
 			}
 			out := []denial{{By: fmt.Sprintf("%d owners", h.Owners.Threshold), Until: utc(h.EndsAt(now)), Entries: h.DenyFile}}

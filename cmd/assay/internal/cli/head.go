@@ -169,11 +169,8 @@ func (a *app) headShowCommand() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			h, err := a.openHead(args[0], owners)
+			h, err := a.openHead(args[0], owners, now)
 			if err != nil {
-				return nil, err
-			}
-			if err := h.CheckAt(now); err != nil {
 				return nil, err
 			}
 			d := describeHead(h, now)

@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,8 @@ func (a *app) openRoots(ctx context.Context, path string, fetch bool, at time.Ti
 	digest := r.Digest() // of the file: a head names that
 	if fetch && r.Fetched() {
 		defer a.progress("fetching trust roots")()
+		ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+		defer cancel()
 		if r, err = r.Refresh(ctx, verifier.Refreshing{}, at); err != nil {
 			a.warn("fetching trust roots: %v", err)
 		}
@@ -95,16 +98,16 @@ func (a *app) rootsShowCommand() *cobra.Command {
 
 // An anchorChange is one line of roots diff.
 type anchorChange struct {
-	// Change is added, removed or window.
+	// Change is added, removed or changed.
 	Change string          `json:"change"`
 	Anchor verifier.Anchor `json:"anchor"`
-	// Before is the anchor as it was, of a window.
+	// Before is the anchor as it was, of one that changed.
 	Before *verifier.Anchor `json:"before,omitempty"`
 }
 
 func (a *app) rootsDiffCommand() *cobra.Command {
-	return a.command("diff OLD NEW", "List what another roots file would trust more, less, or for another time",
-		"  assay roots diff owners/trusted_root.json new-roots.json", exactly(2, "two roots files"),
+	return a.command("diff OLD NEW", "List what another roots file would trust more, less, or otherwise",
+		"  assay roots diff owners/trusted_root.json new.json", exactly(2, "two roots files"),
 		func(ctx context.Context, args []string) (*answer, error) {
 			now := time.Now()
 			var files [2]rootsFile
@@ -115,45 +118,53 @@ func (a *app) rootsDiffCommand() *cobra.Command {
 				}
 			}
 			changes := diffAnchors(files[0].Anchors, files[1].Anchors)
+			if len(changes) == 0 && files[0].Digest != files[1].Digest {
+				a.warn("the files differ in nothing that is listed here; a head has to name the one that is used")
+			}
 			var b strings.Builder
 			for _, c := range changes {
-				switch c.Change {
-				case "window":
-					fmt.Fprintf(&b, "changed %s; was from %s until %s\n", describeAnchor(c.Anchor, now), utc(c.Before.From), utc(c.Before.Until))
-				default:
-					fmt.Fprintf(&b, "%s %s\n", c.Change, describeAnchor(c.Anchor, now))
+				fmt.Fprintf(&b, "%s %s", c.Change, describeAnchor(c.Anchor, now))
+				if c.Before != nil {
+					fmt.Fprintf(&b, "; was %s", describeAnchor(*c.Before, now))
 				}
+				b.WriteString("\n")
 			}
 			fmt.Fprintf(&b, "%d changes, from %s to %s\n", len(changes), files[0].Digest, files[1].Digest)
 			return done(changes, "%s", b.String()), nil
 		})
 }
 
-// diffAnchors compares by entry, kind and ID: a name is for people.
+// diffAnchors compares all that is said of each anchor. What has the same entry, kind
+// and ID on both sides and is not the same has changed; a file may list one anchor
+// several times.
 func diffAnchors(before, after []verifier.Anchor) []anchorChange {
-	type key struct{ entry, kind, id string }
-	index := func(list []verifier.Anchor) map[key]verifier.Anchor {
-		out := make(map[key]verifier.Anchor)
-		for _, n := range list {
-			out[key{n.Entry, n.Kind, n.ID}] = n
-		}
-		return out
+	same := func(a, b verifier.Anchor) bool {
+		return a.Entry == b.Entry && a.Kind == b.Kind && a.ID == b.ID && a.Name == b.Name && a.From.Equal(b.From) && a.Until.Equal(b.Until)
 	}
-	old, next := index(before), index(after)
+	alike := func(a, b verifier.Anchor) bool { return a.Entry == b.Entry && a.Kind == b.Kind && a.ID == b.ID }
+	// without takes out of b one that matches each of a, and returns what is left.
+	without := func(a, b []verifier.Anchor, match func(a, b verifier.Anchor) bool) []verifier.Anchor {
+		left := slices.Clone(b)
+		for _, x := range a {
+			if i := slices.IndexFunc(left, func(y verifier.Anchor) bool { return match(x, y) }); i >= 0 {
+				left = slices.Delete(left, i, i+1)
+			}
+		}
+		return left
+	}
+	removed, added := without(after, before, same), without(before, after, same)
 	changes := []anchorChange{}
-	for _, n := range before {
-		if _, ok := next[key{n.Entry, n.Kind, n.ID}]; !ok {
+	for _, n := range removed {
+		i := slices.IndexFunc(added, func(m verifier.Anchor) bool { return alike(n, m) })
+		if i < 0 {
 			changes = append(changes, anchorChange{Change: "removed", Anchor: n})
+			continue
 		}
+		changes = append(changes, anchorChange{Change: "changed", Anchor: added[i], Before: &n})
+		added = slices.Delete(added, i, i+1)
 	}
-	for _, n := range after {
-		was, ok := old[key{n.Entry, n.Kind, n.ID}]
-		switch {
-		case !ok:
-			changes = append(changes, anchorChange{Change: "added", Anchor: n})
-		case !was.From.Equal(n.From) || !was.Until.Equal(n.Until):
-			changes = append(changes, anchorChange{Change: "window", Anchor: n, Before: &was})
-		}
+	for _, n := range added {
+		changes = append(changes, anchorChange{Change: "added", Anchor: n})
 	}
 	return changes
 }
@@ -206,11 +217,8 @@ func (a *app) rootsVerifyCommand() *cobra.Command {
 
 // checkRootsOfHead refuses a roots file that is not the one of a head in force.
 func (a *app) checkRootsOfHead(digest verdict.Digest, head, owners string, at time.Time) error {
-	h, err := a.openHead(head, owners)
+	h, err := a.openHead(head, owners, at)
 	if err != nil {
-		return err
-	}
-	if err := h.CheckAt(at); err != nil {
 		return err
 	}
 	if h.Roots != digest {
@@ -219,9 +227,9 @@ func (a *app) checkRootsOfHead(digest verdict.Digest, head, owners string, at ti
 	return nil
 }
 
-// openHead reads a head set and checks it under the owners in a file, or under
-// those that it names itself.
-func (a *app) openHead(path, owners string) (verdict.CheckedHead, error) {
+// openHead reads a head set and checks it for a time, under the owners in a file or
+// under those that it names itself.
+func (a *app) openHead(path, owners string, at time.Time) (verdict.CheckedHead, error) {
 	set, err := owner.LoadSet(path)
 	if err != nil {
 		return verdict.CheckedHead{}, err
@@ -236,5 +244,9 @@ func (a *app) openHead(path, owners string) (verdict.CheckedHead, error) {
 	} else {
 		a.warn("checked only under the owners that it names itself; name yours with --owners")
 	}
-	return owner.OpenSet(set, anchor)
+	h, err := owner.OpenSet(set, anchor)
+	if err == nil {
+		err = h.CheckAt(at)
+	}
+	return h, err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/assayd/assay/verifier"
 	"github.com/assayd/assay/verifier/notaryv1test"
 	"github.com/assayd/assay/verifier/sigstoretest"
+	"github.com/assayd/assay/verifier/tuftest"
 )
 
 // TestRoots: a roots file is listed, compared with another one, and held to the
@@ -94,6 +95,127 @@ func TestRoots(t *testing.T) {
 	}
 	if n := len(r.Anchors()); n < 4 {
 		t.Errorf("%d anchors, want the authority, the logs and the timestamp authority", n)
+	}
+}
+
+// TestRootsDiffSeesSwaps: what is trusted is compared, and not what a file calls it: one
+// thing is swapped, and everything that names it left as it was.
+func TestRootsDiffSeesSwaps(t *testing.T) {
+	now := time.Now()
+	instance := func() map[string]any {
+		s, err := sigstoretest.New(sigstoretest.Config{At: now.AddDate(0, 0, -1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := s.TrustedRoot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var root map[string]any
+		if err := json.Unmarshal(data, &root); err != nil {
+			t.Fatal(err)
+		}
+		return root
+	}
+	object := func(v any, path ...any) map[string]any {
+		for _, p := range path {
+			switch p := p.(type) {
+			case string:
+				v = v.(map[string]any)[p] //nolint:forcetypeassert // the form is ours
+			case int:
+				v = v.([]any)[p] //nolint:forcetypeassert // as above
+			}
+		}
+		return v.(map[string]any) //nolint:forcetypeassert // as above
+	}
+	encode := func(v any) []byte {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	old, other := instance(), instance()
+	before := encode(old)
+	copyOf := func() map[string]any {
+		var root map[string]any
+		if err := json.Unmarshal(before, &root); err != nil {
+			t.Fatal(err)
+		}
+		return root
+	}
+	dir := t.TempDir()
+	diff := func(_ string, old, next []byte) (string, string) {
+		o, n := filepath.Join(dir, "old"), filepath.Join(dir, "new")
+		write(t, o, old)
+		write(t, n, next)
+		out := must(t, "roots", "diff", o, n)
+		return out.stdout, out.stderr
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(root map[string]any)
+		want   []string
+	}{
+		{"the key of a log under its ID", func(r map[string]any) {
+			object(r, "tlogs", 0, "publicKey")["rawBytes"] = object(other, "tlogs", 0, "publicKey")["rawBytes"]
+		}, []string{"removed sigstore default, log", "added sigstore default, log", ", called ", "2 changes"}},
+		{"the key of a CT log under its ID", func(r map[string]any) {
+			object(r, "ctlogs", 0, "publicKey")["rawBytes"] = object(other, "ctlogs", 0, "publicKey")["rawBytes"]
+		}, []string{"added sigstore default, certificate-transparency log", "2 changes"}},
+		{"the last certificate of an authority", func(r map[string]any) {
+			list := object(r, "certificateAuthorities", 0, "certChain")["certificates"].([]any)       //nolint:forcetypeassert // as above
+			others := object(other, "certificateAuthorities", 0, "certChain")["certificates"].([]any) //nolint:forcetypeassert // as above
+			list[len(list)-1] = others[len(others)-1]
+		}, []string{"added sigstore default, certificate authority", "2 changes"}},
+		{"the last certificate of a timestamp authority", func(r map[string]any) {
+			list := object(r, "timestampAuthorities", 0, "certChain")["certificates"].([]any)       //nolint:forcetypeassert // as above
+			others := object(other, "timestampAuthorities", 0, "certChain")["certificates"].([]any) //nolint:forcetypeassert // as above
+			list[len(list)-1] = others[len(others)-1]
+		}, []string{"added sigstore default, timestamp authority", "2 changes"}},
+		{"an authority twice", func(r map[string]any) {
+			r["certificateAuthorities"] = append(r["certificateAuthorities"].([]any), object(r, "certificateAuthorities", 0)) //nolint:forcetypeassert // as above
+		}, []string{"added sigstore default, certificate authority", "1 changes"}},
+		{"an address", func(r map[string]any) { object(r, "tlogs", 0)["baseUrl"] = "https://other.example" }, []string{"changed sigstore default, log", "https://other.example", "1 changes"}},
+		{"a window", func(r map[string]any) {
+			object(r, "tlogs", 0, "publicKey", "validFor")["end"] = "2040-01-01T00:00:00Z"
+		}, []string{"changed sigstore default, log", "until 2040", "1 changes"}},
+	} {
+		root := copyOf()
+		tt.change(root)
+		got, _ := diff(tt.name, before, encode(root))
+		for _, want := range tt.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: got %q, want %q in it", tt.name, got, want)
+			}
+		}
+	}
+	if got, warning := diff("spaces", before, append(encode(copyOf()), '\n')); !strings.Contains(got, "0 changes") || !strings.Contains(warning, "the files differ") {
+		t.Errorf("a line feed: got %q and %q", got, warning)
+	}
+
+	pem := func(k *notaryv1test.Key) string { return string(encode(string(k.PEM()))) }
+	one, two := pem(notaryv1test.NewKey(t)), pem(notaryv1test.NewKey(t))
+	source := func(lines string) []byte {
+		return []byte("version: 1\nnotary-v1: {docker.io/acme/app: {" + lines + "}}\n")
+	}
+	good := "url: 'https://notary.example', root-keys: [" + one + "]"
+	for name, tt := range map[string]struct{ lines, want string }{
+		"a root key":         {"url: 'https://notary.example', root-keys: [" + two + "]", "added notary-v1 docker.io/acme/app, key"},
+		"a server":           {"url: 'https://other.example', root-keys: [" + one + "]", "changed notary-v1 docker.io/acme/app, source"},
+		"a certificate name": {good + ", certificate-name: other", "certificates for other"},
+		"an age":             {good + ", max-age: 24h", "at most 24h"},
+	} {
+		if got, _ := diff(name, source(good), source(tt.lines)); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %q, want %q in it", name, got, tt.want)
+		}
+	}
+	tuf := func(until time.Time) []byte {
+		root := string(tuftest.New(t, until).PublishRoot())
+		return []byte("version: 1\ntuf: {acme: {url: 'https://tuf.example', root: " + string(encode(root)) + "}}\n")
+	}
+	if got, _ := diff("a pinned root", tuf(now.AddDate(1, 0, 0)), tuf(now.AddDate(1, 0, 0))); !strings.Contains(got, "added tuf acme, pinned root sha256:") {
+		t.Errorf("a pinned root: got %q", got)
 	}
 }
 
