@@ -147,7 +147,7 @@ func (s *shared) fly(ctx context.Context, key string, do func(context.Context) (
 
 // growStack makes the stack of a new goroutine as large as a verification needs it,
 // while there is nothing on it to be copied. Otherwise it is copied four times on the
-// way down into the arithmetic, which costs a fifteenth of a keyed verification.
+// way down into the arithmetic, which is 3 % of a keyed verification.
 //
 //go:noinline
 func growStack(i int) byte {

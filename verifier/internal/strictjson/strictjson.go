@@ -17,8 +17,8 @@ import (
 const MaxDepth = 64
 
 // Check walks one document of at most maxValues values. It is a reader of its own,
-// which keeps nothing but names: the standard library's tokens take ten times as
-// long. The tests compare the two.
+// which keeps nothing but names: the standard library's tokens take seven times
+// as long (BenchmarkCheck). The tests compare the two.
 func Check(data []byte, maxValues int) error {
 	if !utf8.Valid(data) {
 		return errors.New("want JSON, got bytes that are not UTF-8")

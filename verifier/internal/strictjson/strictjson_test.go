@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -158,4 +159,24 @@ func TestMembers(t *testing.T) {
 			t.Errorf("%q: got %v, want an error", s, got)
 		}
 	}
+}
+
+// BenchmarkCheck compares the walk with the standard library's tokens, in turns, over
+// a document of the shape of a bundle: a few names, and long strings.
+func BenchmarkCheck(b *testing.B) {
+	data := fmt.Appendf(nil, `{"mediaType":"x","verificationMaterial":{"certificate":{"rawBytes":%q},"tlogEntries":[{"logIndex":"1","inclusionProof":{"hashes":[%s"x"],"checkpoint":{"envelope":"a\nb\nc\n"}},"canonicalizedBody":%q}]},"dsseEnvelope":{"payload":%q,"signatures":[{"sig":"x"}]}}`,
+		strings.Repeat("A", 1200), strings.Repeat(`"`+strings.Repeat("h", 44)+`",`, 20), strings.Repeat("B", 3000), strings.Repeat("C", 4000))
+	var ours, tokens time.Duration
+	for b.Loop() {
+		t := time.Now()
+		err := Check(data, testValues)
+		ours += time.Since(t)
+		t = time.Now()
+		other := byTokens(data, testValues)
+		tokens += time.Since(t)
+		if err != nil || other != nil {
+			b.Fatal(err, other)
+		}
+	}
+	b.ReportMetric(float64(ours)/float64(tokens), "x-tokens")
 }
