@@ -37,6 +37,8 @@ type signer struct {
 	// list is whose list has the image, of a TUF repository or a collection: its
 	// roles are keys that one publisher handed out.
 	list string
+	// listKeys are the keys whose signatures that list rests on.
+	listKeys []verdict.Digest
 }
 
 // id is equal for the same signer.

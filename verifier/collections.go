@@ -124,6 +124,6 @@ func (m *material) verifyCollection(e *entity) (*fact, *stageError) {
 	if len(found) == 0 {
 		return nil, &stageError{stageSignature, verdict.Refuse(verdict.SigNone, "looking for the image in its collection: no tag of a role that counts has its digest and size")}
 	}
-	return &fact{claims: e.claims, signer: &signer{issuer: "notary-v1", list: s.name, san: found[0].Role + " " + l.repository + ":" + found[0].Path},
+	return &fact{claims: e.claims, signer: &signer{issuer: "notary-v1", list: s.name, listKeys: found[0].Keys, san: found[0].Role + " " + l.repository + ":" + found[0].Path},
 		trustUntil: s.collection.Expires(), list: s.collection.Digest()}, nil
 }

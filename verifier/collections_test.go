@@ -71,6 +71,22 @@ func TestCollections(t *testing.T) {
 	if !ok || !res.NotAfter.Equal(until) || len(res.Identities) != 1 || !strings.Contains(res.Identities[0].SAN, "targets "+repo+":v1") {
 		t.Errorf("the good one: passed %v with %q: %+v", ok, code, res)
 	}
+	denied := func(d verdict.DenyList) (bool, verdict.Code) {
+		v := newVerifier(t, verifier.Config{Policy: collectionPolicy(t, "role: docker"), Roots: roots, Source: k.source(), Deny: d})
+		ok, code, _ := verify(t.Context(), t, v, k.image, now)
+		return ok, code
+	}
+	for _, role := range []string{"root", "timestamp", "snapshot", "targets"} {
+		if ok, code := denied(verdict.DenyList{V: 1, Keys: []verdict.Digest{spki(t, c.Roles[role].Keys[0].Private.Public())}}); ok || code != verdict.RevokedKey {
+			t.Errorf("the key of %s denied: passed %v with %q", role, ok, code)
+		}
+	}
+	if ok, code := denied(verdict.DenyList{V: 1, Keys: []verdict.Digest{spki(t, notaryv1test.NewKey(t).Private.Public())}}); !ok {
+		t.Errorf("a key denied that signed nothing: refused with %q", code)
+	}
+	if ok, code := denied(verdict.DenyList{V: 1, Identities: []verdict.DeniedIdentity{{Issuer: "notary-v1", SAN: "targets " + repo + ":v1"}}}); ok || code != verdict.RevokedIdentity {
+		t.Errorf("its tag denied: passed %v with %q", ok, code)
+	}
 	if ok, code, _ := check(roots, collectionPolicy(t, "role: targets"), k.image, now); !ok {
 		t.Errorf("by its role: refused with %q", code)
 	}

@@ -320,14 +320,22 @@ func (v *Verifier) denied(f *fact) error {
 		if d := verdict.SHA256(c.Raw); v.deny.DeniesCertificate(d) {
 			return verdict.Refuse(verdict.RevokedCertificate, "applying deny list: owners denied the certificate %s", d)
 		}
+		if d := verdict.SHA256(c.RawSubjectPublicKeyInfo); v.deny.DeniesKey(d) {
+			return verdict.Refuse(verdict.RevokedKey, "applying deny list: owners denied the key %s", d)
+		}
 	}
 	for _, n := range s.names {
 		if v.deny.DeniesIdentity(s.issuer, n) {
 			return verdict.Refuse(verdict.RevokedIdentity, "applying deny list: owners denied the identity %q of %q", n, s.issuer)
 		}
 	}
+	for _, k := range s.listKeys {
+		if v.deny.DeniesKey(k) {
+			return verdict.Refuse(verdict.RevokedKey, "applying deny list: owners denied the key %s, which signed what %s rests on", k, s.list)
+		}
+	}
 	switch {
-	case s.certificate != "" && v.deny.DeniesIdentity(s.issuer, s.san):
+	case (s.certificate != "" || s.list != "") && v.deny.DeniesIdentity(s.issuer, s.san):
 		return verdict.Refuse(verdict.RevokedIdentity, "applying deny list: owners denied the identity %q of %q", s.san, s.issuer)
 	case v.deny.DeniesKey(s.key):
 		return verdict.Refuse(verdict.RevokedKey, "applying deny list: owners denied the key %s", s.key)

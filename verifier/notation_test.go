@@ -294,10 +294,10 @@ func (k *notationKit) list(path string, revoked ...int64) {
 // check verifies under a policy with these lines about the signer.
 func (k *notationKit) verdict(lines string) (bool, verdict.Code, *verifier.Result) {
 	k.t.Helper()
-	return k.with(lines, "", verifier.Revocation{Online: true, Hosts: []string{k.host}})
+	return k.with(lines, "", verifier.Config{Revocation: verifier.Revocation{Online: true, Hosts: []string{k.host}}})
 }
 
-func (k *notationKit) with(lines, rule string, publishers verifier.Revocation) (bool, verdict.Code, *verifier.Result) {
+func (k *notationKit) with(lines, rule string, cfg verifier.Config) (bool, verdict.Code, *verifier.Result) {
 	k.t.Helper()
 	store := func(name, kind string, c *x509.Certificate) string {
 		return "  " + name + ":\n    kind: " + kind + "\n    pem: |\n      " + strings.ReplaceAll(strings.TrimSpace(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))), "\n", "\n      ") + "\n"
@@ -306,9 +306,9 @@ func (k *notationKit) with(lines, rule string, publishers verifier.Revocation) (
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	p := policy(k.t, "version: 1\nauthorities:\n  signer:\n    notation:\n      trust-stores: [ca, tsa]\n"+lines+"rules:\n  - {name: all, repositories: ['**'], authorities: [signer]"+rule+"}\n")
-	v := newVerifier(k.t, verifier.Config{Policy: p, Roots: roots, Source: k.source(), Revocation: publishers})
-	return verify(k.t.Context(), k.t, v, k.image, now)
+	cfg.Policy = policy(k.t, "version: 1\nauthorities:\n  signer:\n    notation:\n      trust-stores: [ca, tsa]\n"+lines+"rules:\n  - {name: all, repositories: ['**'], authorities: [signer]"+rule+"}\n")
+	cfg.Roots, cfg.Source = roots, k.source()
+	return verify(k.t.Context(), k.t, newVerifier(k.t, cfg), k.image, now)
 }
 
 const acme = "      subjects: ['C=US, ST=WA, O=acme']\n"
@@ -320,6 +320,29 @@ func (k *notationKit) wantCode(name, lines string, want verdict.Code) *verifier.
 		k.t.Errorf("%s: passed %v with %q, want %q", name, ok, code, want)
 	}
 	return res
+}
+
+// TestNotationDenied: certificates and keys of the whole path.
+func TestNotationDenied(t *testing.T) {
+	k := newNotationKit(t)
+	k.attach("application/jose+json", k.envelope("application/jose+json", nil))
+	for _, tt := range []struct {
+		name string
+		deny verdict.DenyList
+		want verdict.Code
+	}{
+		{"nothing of it", verdict.DenyList{Certificates: []verdict.Digest{verdict.SHA256(k.tsaRoot.Raw)}, Keys: []verdict.Digest{spki(t, p256(t).Public())}}, ""},
+		{"the certificate", verdict.DenyList{Certificates: []verdict.Digest{verdict.SHA256(k.leaf.Raw)}}, verdict.RevokedCertificate},
+		{"its key", verdict.DenyList{Keys: []verdict.Digest{spki(t, k.leafKey.Public())}}, verdict.RevokedKey},
+		{"the CA's certificate", verdict.DenyList{Certificates: []verdict.Digest{verdict.SHA256(k.root.Raw)}}, verdict.RevokedCertificate},
+		{"the CA's key", verdict.DenyList{Keys: []verdict.Digest{spki(t, k.rootKey.Public())}}, verdict.RevokedKey},
+	} {
+		tt.deny.V = 1
+		ok, code, _ := k.with(acme+"    revocation: off\n", "", verifier.Config{Deny: tt.deny})
+		if ok != (tt.want == "") || code != tt.want {
+			t.Errorf("%s denied: passed %v with %q, want %q", tt.name, ok, code, tt.want)
+		}
+	}
 }
 
 // TestNotationSubjects: who the certificate is for.
@@ -478,15 +501,15 @@ func TestR41Revocation(t *testing.T) {
 	k.wantCode("the signer is revoked", acme, verdict.RevokedCertificate)
 	k.wantCode("the signer is revoked, soft", acme+"    revocation: soft\n", verdict.RevokedCertificate)
 	// Under audit it is let through and said, never passed.
-	if ok, code, res := k.with(acme, ", mode: audit", verifier.Revocation{Online: true, Hosts: []string{k.host}}); ok || code != verdict.RevokedCertificate || res.Namespaces[0].Outcome != verdict.OutcomeAuditFail {
+	if ok, code, res := k.with(acme, ", mode: audit", verifier.Config{Revocation: verifier.Revocation{Online: true, Hosts: []string{k.host}}}); ok || code != verdict.RevokedCertificate || res.Namespaces[0].Outcome != verdict.OutcomeAuditFail {
 		t.Errorf("under audit: passed %v with %q", ok, code)
 	}
 	// R50: a private address is not asked unless the operator named it.
 	before := k.asked.Load()
-	if ok, code, _ := k.with(acme, "", verifier.Revocation{Online: true}); ok || code != verdict.RevocationUnavailable || k.asked.Load() != before {
+	if ok, code, _ := k.with(acme, "", verifier.Config{Revocation: verifier.Revocation{Online: true}}); ok || code != verdict.RevocationUnavailable || k.asked.Load() != before {
 		t.Errorf("an address that is not public: passed %v with %q after %d requests", ok, code, k.asked.Load()-before)
 	}
-	if ok, code, _ := k.with(acme, "", verifier.Revocation{}); ok || code != verdict.RevocationUnavailable {
+	if ok, code, _ := k.with(acme, "", verifier.Config{}); ok || code != verdict.RevocationUnavailable {
 		t.Errorf("offline: passed %v with %q", ok, code)
 	}
 	// Lists that the caller brings count as those that are fetched.
@@ -507,7 +530,7 @@ func TestR41Revocation(t *testing.T) {
 		"a list of another's":                 {[][]byte{tsaList, tsaList}, verdict.RevocationUnavailable},
 		"no list":                             {[][]byte{[]byte("x"), tsaList}, verdict.RevocationUnavailable},
 	} {
-		if ok, code, _ := k.with(acme, "", verifier.Revocation{CRLs: tt.crls}); ok != (tt.want == "") || code != tt.want {
+		if ok, code, _ := k.with(acme, "", verifier.Config{Revocation: verifier.Revocation{CRLs: tt.crls}}); ok != (tt.want == "") || code != tt.want {
 			t.Errorf("%s, brought along: passed %v with %q, want %q", name, ok, code, tt.want)
 		}
 	}

@@ -296,7 +296,7 @@ func (m *material) verifyTarget(e *entity) (*fact, *stageError) {
 		for _, p := range t.paths {
 			// The pattern was checked when the policy was read.
 			if g, err := parseTargetPath(p, l.repository); err == nil && g.matches(match.Path) {
-				f.signer.san = match.Role + " " + match.Path
+				f.signer.san, f.signer.listKeys = match.Role+" "+match.Path, match.Keys
 				return f, nil
 			}
 		}

@@ -3,6 +3,8 @@
 package verifier_test
 
 import (
+	"crypto"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"strings"
@@ -59,6 +61,16 @@ func (k *tufKit) verdict(roots *verifier.Roots, policy *verifier.Policy, at time
 	return verify(k.t.Context(), k.t, v, k.image, at)
 }
 
+// spki is what a deny list names a key by.
+func spki(t *testing.T, key crypto.PublicKey) verdict.Digest {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return verdict.SHA256(der)
+}
+
 func tufPolicy(t *testing.T, lines string) *verifier.Policy {
 	t.Helper()
 	return policy(t, "version: 1\nauthorities:\n  list:\n    tuf:\n      repository: acme\n"+lines+"rules:\n  - {name: all, repositories: ['**'], authorities: [list]}\n")
@@ -105,6 +117,24 @@ func TestTargets(t *testing.T) {
 		}
 		if ok && (!res.NotAfter.Equal(k.repository.Until) || len(res.Identities) != 1 || !strings.Contains(res.Identities[0].SAN, name)) {
 			t.Errorf("%s: until %s, by %+v", tt.name, res.NotAfter, res.Identities)
+		}
+	}
+	denied := func(d verdict.DenyList) (bool, verdict.Code) {
+		v := newVerifier(t, verifier.Config{Policy: tufPolicy(t, good), Roots: roots, Source: k.source(), Deny: d})
+		ok, code, _ := verify(t.Context(), t, v, k.image, now)
+		return ok, code
+	}
+	for _, role := range []string{"timestamp", "snapshot", "targets"} {
+		if ok, code := denied(verdict.DenyList{V: 1, Keys: []verdict.Digest{spki(t, k.repository.Keys[role][0].Public())}}); ok || code != verdict.RevokedKey {
+			t.Errorf("the key of %s denied: passed %v with %q", role, ok, code)
+		}
+	}
+	if ok, code := denied(verdict.DenyList{V: 1, Keys: []verdict.Digest{spki(t, tuftest.NewKey(t).Public())}}); !ok {
+		t.Errorf("a key denied that signed nothing: refused with %q", code)
+	}
+	for _, issuer := range []string{"", "tuf"} {
+		if ok, code := denied(verdict.DenyList{V: 1, Identities: []verdict.DeniedIdentity{{Issuer: issuer, SAN: "targets " + name}}}); ok || code != verdict.RevokedIdentity {
+			t.Errorf("its target denied: passed %v with %q", ok, code)
 		}
 	}
 	other := k.push("not listed")

@@ -14,8 +14,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"math/big"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -325,7 +327,7 @@ func (r *delegation) covers(tag string) bool {
 }
 
 // signers returns the keys, by fingerprint, of the role that signed d.
-func (d *document) signers(r *keyRole, keys map[string]*key) map[verdict.Digest]bool {
+func (d *document) signers(r *keyRole, keys map[string]*key) []verdict.Digest {
 	found := map[verdict.Digest]bool{}
 	for _, id := range r.KeyIDs {
 		for _, s := range d.signatures {
@@ -334,7 +336,7 @@ func (d *document) signers(r *keyRole, keys map[string]*key) map[verdict.Digest]
 			}
 		}
 	}
-	return found
+	return slices.Sorted(maps.Keys(found))
 }
 
 func (k *key) verifies(message []byte, s signature) bool {

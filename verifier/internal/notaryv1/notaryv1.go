@@ -75,7 +75,9 @@ type collection struct {
 	pinned map[verdict.Digest]bool
 	roles  map[string][]byte
 	docs   map[string]*document
-	left   int64
+	// signers are the keys of a role that signed it.
+	signers map[string][]verdict.Digest
+	left    int64
 }
 
 // source returns the metadata of a role.
@@ -147,7 +149,7 @@ func begin(cfg Config) (*collection, error) {
 	if cfg.Name == "" {
 		cfg.Name = cfg.GUN
 	}
-	c := &collection{cfg: cfg, pinned: map[verdict.Digest]bool{}, roles: map[string][]byte{}, docs: map[string]*document{}, left: maxTotal}
+	c := &collection{cfg: cfg, pinned: map[verdict.Digest]bool{}, roles: map[string][]byte{}, docs: map[string]*document{}, signers: map[string][]verdict.Digest{}, left: maxTotal}
 	for _, pub := range cfg.RootKeys {
 		f, err := Fingerprint(pub)
 		if err != nil {
@@ -278,7 +280,8 @@ func (c *collection) signedBy(from source, role string, limit int64, named *file
 	if err != nil {
 		return nil, err
 	}
-	if n := len(d.signers(r, keys)); n < r.Threshold {
+	c.signers[role] = d.signers(r, keys)
+	if n := len(c.signers[role]); n < r.Threshold {
 		code := verdict.SigCount
 		if n == 0 {
 			code = verdict.SigInvalid
@@ -309,7 +312,8 @@ func (c *collection) checkRoot(root *document) error {
 	if len(known.KeyIDs) == 0 {
 		return verdict.Refuse(verdict.KeyUnknown, "reading root of the collection %s: none of its root keys is pinned", c.cfg.GUN)
 	}
-	if n := len(root.signers(&known, root.Keys)); n == 0 {
+	c.signers[roleRoot] = root.signers(&known, root.Keys)
+	if n := len(c.signers[roleRoot]); n == 0 {
 		return verdict.Refuse(verdict.SigInvalid, "reading root of the collection: no pinned key signed it")
 	} else if n < r.Threshold {
 		return verdict.Refuse(verdict.SigCount, "reading root of the collection: signed by %d pinned keys, want %d", n, r.Threshold)
@@ -376,10 +380,11 @@ type Snapshot struct {
 	digest           verdict.Digest
 	fetched, expires time.Time
 	docs             map[string]*document
+	signers          map[string][]verdict.Digest
 }
 
 func (c *collection) snapshot(fetched time.Time) *Snapshot {
-	s := &Snapshot{digest: tuf.Epoch(c.roles), fetched: fetched, docs: c.docs, expires: c.docs[roleRoot].Expires}
+	s := &Snapshot{digest: tuf.Epoch(c.roles), fetched: fetched, docs: c.docs, signers: c.signers, expires: c.docs[roleRoot].Expires}
 	expire := func(t time.Time) {
 		if t.Before(s.expires) {
 			s.expires = t
@@ -440,9 +445,18 @@ func (s *Snapshot) Lookup(sha256 string, size int64, role string) ([]tuf.Match, 
 				return nil, verdict.Refuse(verdict.SubjectMismatch, "looking for the image: %s and %s say that tag %s has different digests, want a role named in the policy", chosen, other, tag)
 			}
 		}
-		found = append(found, tuf.Match{Path: tag, Role: chosen, Length: *f.Length, Digests: f.digests()})
+		found = append(found, tuf.Match{Path: tag, Role: chosen, Length: *f.Length, Digests: f.digests(), Keys: s.keys(chosen)})
 	}
 	return found, nil
+}
+
+// keys are those whose signatures the role rests on.
+func (s *Snapshot) keys(role string) []verdict.Digest {
+	all := slices.Concat(s.signers[roleRoot], s.signers[roleTimestamp], s.signers[roleSnapshot], s.signers[roleTargets])
+	for ; role != roleTargets; role = role[:strings.LastIndex(role, "/")] {
+		all = append(all, s.signers[role]...)
+	}
+	return all
 }
 
 // contradicts returns a role that has another digest for the tag.

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -467,6 +468,26 @@ func TestDelegations(t *testing.T) {
 		}
 		if err != nil || got != tt.want {
 			t.Errorf("%q by %q: got %q and %v, want %q", tt.content, tt.role, got, err, tt.want)
+		}
+	}
+
+	// Whose signatures a match rests on: of the roles on the way to it, no others.
+	for content, roles := range map[string][]string{other: {"targets/releases"}, "deep": {"targets/team", "targets/team/sub"}} {
+		role := roles[len(roles)-1]
+		found, err := s.Lookup(hexOf(content), -1, role)
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%q: got %v and %v", content, found, err)
+		}
+		var want []verdict.Digest
+		for _, r := range append(roles, "root", "timestamp", "snapshot", "targets") {
+			f, err := Fingerprint(c.Roles[r].Keys[0].Private.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, f)
+		}
+		if got := slices.Sorted(slices.Values(found[0].Keys)); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+			t.Errorf("%s: got keys %v, want %v", role, got, want)
 		}
 	}
 

@@ -62,9 +62,12 @@ type client struct {
 	old     state
 	next    state
 	docs    map[string]*document // by role
-	edges   map[string]bool      // delegator, NUL, role: the delegator's keys signed it
-	root    *document
-	left    int64
+	// edges are the keys of a delegator that signed a role, by delegator, NUL, role.
+	edges map[string][]verdict.Digest
+	root  *document
+	// rooted are the keys that signed the roots after the pinned one.
+	rooted []verdict.Digest
+	left   int64
 }
 
 // Refresh asks the repository at time at, and stores what it says. An error leaves
@@ -146,7 +149,7 @@ func (c *client) begin(store Store) error {
 			return verdict.Misused("", "%q is no path of a target", clip(name))
 		}
 	}
-	c.left, c.docs, c.edges = maxTotal, map[string]*document{}, map[string]bool{}
+	c.left, c.docs, c.edges = maxTotal, map[string]*document{}, map[string][]verdict.Digest{}
 	c.next = state{Version: 1, Pin: verdict.SHA256(c.cfg.Root), Roles: map[string][]byte{}, Files: map[string][]byte{}}
 	if data, ok := store.Get(stateName); ok {
 		if err := json.Unmarshal(data, &c.old); err != nil || c.old.Version != 1 || len(c.old.Roots) > maxRotations {
@@ -167,6 +170,7 @@ func (c *client) pinned() (err error) {
 	if err == nil {
 		c.trusted.RefTime = c.at
 	}
+	c.rooted = nil
 	return err
 }
 
@@ -274,6 +278,7 @@ func (c *client) addRoot(data []byte) error {
 	threshold := max(c.root.Roles[roleRoot].Threshold, d.Roles[roleRoot].Threshold)
 	err = c.judge(roleRoot, threshold, func() error { _, err := c.trusted.UpdateRoot(data); return err })
 	if err == nil {
+		c.rooted = slices.Concat(c.rooted, d.signers(c.root.Roles[roleRoot], c.root.Keys), d.signers(d.Roles[roleRoot], d.Keys))
 		c.root, c.next.Roots = d, append(c.next.Roots, data)
 	}
 	return err
@@ -477,7 +482,7 @@ func limited(m *metaFile, limit int64) int64 {
 // unless that was done for this delegator.
 func (c *client) role(ctx context.Context, role, delegator string) error {
 	edge := delegator + "\x00" + role
-	if c.edges[edge] {
+	if c.edges[edge] != nil {
 		return nil
 	}
 	want := c.docs[roleSnapshot].Meta[role+".json"]
@@ -509,7 +514,8 @@ func (c *client) role(ctx context.Context, role, delegator string) error {
 	if err := named(role, d.Version, want.Version); err != nil {
 		return err
 	}
-	err = c.judge(role, c.threshold(role, delegator), func() error {
+	r, keys := c.delegation(role, delegator)
+	err = c.judge(role, r.Threshold, func() error {
 		_, err := c.trusted.UpdateDelegatedTargets(data, role, delegator)
 		return err
 	})
@@ -519,21 +525,19 @@ func (c *client) role(ctx context.Context, role, delegator string) error {
 	if err != nil {
 		return err
 	}
-	c.edges[edge] = true
+	c.edges[edge] = d.signers(r, keys)
 	c.keep(role, d, data)
 	return nil
 }
 
-func (c *client) threshold(role, delegator string) int {
+// delegation is who has to sign a role, says its delegator.
+func (c *client) delegation(role, delegator string) (*keyRole, map[string]*key) {
 	if delegator == roleRoot {
-		return c.root.Roles[role].Threshold
+		return c.root.Roles[role], c.root.Keys
 	}
-	for _, r := range c.docs[delegator].Delegations.Roles {
-		if r.Name == role {
-			return r.Threshold
-		}
-	}
-	return 1
+	d := c.docs[delegator].Delegations
+	i := slices.IndexFunc(d.Roles, func(r *delegation) bool { return r.Name == role })
+	return &d.Roles[i].keyRole, d.Keys
 }
 
 // everyRole reads all delegated roles. One that its delegator did not publish yet

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -51,6 +52,8 @@ type key struct {
 	Value  struct {
 		Public string `json:"public"`
 	} `json:"keyval"`
+
+	fingerprint verdict.Digest // of the SubjectPublicKeyInfo, once it was checked
 }
 
 type keyRole struct {
@@ -95,6 +98,22 @@ type document struct {
 		Roles    []*delegation   `json:"roles"`
 		Succinct json.RawMessage `json:"succinct_roles"`
 	} `json:"delegations"`
+
+	// signedBy names the keys that signed it, as it says itself.
+	signedBy []string
+}
+
+// signers are the digests of the keys of a role, as SubjectPublicKeyInfo, that d
+// names as its own. Go-tuf says not whose signatures it counted: these are among
+// them.
+func (d *document) signers(r *keyRole, keys map[string]*key) []verdict.Digest {
+	var found []verdict.Digest
+	for _, id := range r.KeyIDs {
+		if slices.Contains(d.signedBy, id) {
+			found = append(found, keys[id].fingerprint)
+		}
+	}
+	return found
 }
 
 func malformed(what, format string, args ...any) error {
@@ -133,10 +152,17 @@ func parse(data []byte, role string) (*document, error) {
 	case d.Version < 1 || d.Expires.IsZero():
 		return nil, malformed(role, "version %d, expiring %s, want a version above 0 and an expiry", d.Version, d.Expires)
 	}
-	for _, s := range *envelope.Signatures {
-		if s == nil {
+	for _, raw := range *envelope.Signatures {
+		if raw == nil {
 			return nil, malformed(role, "a signature that is null")
 		}
+		var s struct {
+			KeyID string `json:"keyid"`
+		}
+		if err := json.Unmarshal(*raw, &s); err != nil {
+			return nil, malformed(role, "a signature: %w", err)
+		}
+		d.signedBy = append(d.signedBy, s.KeyID)
 	}
 	switch kind {
 	case roleRoot:
@@ -214,7 +240,7 @@ func (k *key) check(in string) error {
 		if !Ed25519 {
 			return algorithm("Ed25519 is outside this build's cryptographic module")
 		}
-		return nil
+		return k.identify(in, ed25519.PublicKey(raw))
 	}
 	pub, err := publicKey(k.Value.Public)
 	if err != nil {
@@ -233,6 +259,15 @@ func (k *key) check(in string) error {
 	default:
 		return algorithm("a key of type %q, want ECDSA, RSA or Ed25519", clip(k.Type))
 	}
+	return k.identify(in, pub)
+}
+
+func (k *key) identify(in string, pub crypto.PublicKey) error {
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return malformed(in, "a key: %w", err)
+	}
+	k.fingerprint = verdict.SHA256(der)
 	return nil
 }
 

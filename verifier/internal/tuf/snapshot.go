@@ -110,7 +110,8 @@ type Snapshot struct {
 	fetched, expires time.Time
 	versions         map[string]int64
 	docs             map[string]*document
-	edges            map[string]bool
+	edges            map[string][]verdict.Digest
+	signers          []verdict.Digest // of what every role rests on
 	files            map[string][]byte
 	paths            map[string][]string // by SHA-256
 }
@@ -123,12 +124,19 @@ type Match struct {
 	Length int64
 	// Digests are the target's, at most one of each algorithm.
 	Digests []verdict.Digest
+	// Keys are those whose signatures it rests on, as digests of their
+	// SubjectPublicKeyInfo: of the roots after a pinned one, of timestamp, snapshot,
+	// and every role on the way to it.
+	Keys []verdict.Digest
 }
 
 func (c *client) snapshot() *Snapshot {
 	s := &Snapshot{
 		fetched: c.next.Fetched, expires: c.root.Expires, docs: c.docs, edges: c.edges, files: c.next.Files,
-		versions: map[string]int64{roleRoot: c.root.Version}, paths: map[string][]string{},
+		versions: map[string]int64{roleRoot: c.root.Version}, paths: map[string][]string{}, signers: c.rooted,
+	}
+	for _, role := range []string{roleTimestamp, roleSnapshot} {
+		s.signers = slices.Concat(s.signers, c.docs[role].signers(c.root.Roles[role], c.root.Keys))
 	}
 	if c.cfg.MaxAge > 0 {
 		s.expire(s.fetched.Add(c.cfg.MaxAge))
@@ -152,6 +160,9 @@ func (c *client) snapshot() *Snapshot {
 	}
 	for name, data := range c.next.Files {
 		parts["file "+name] = data
+	}
+	for i, data := range c.next.Roots {
+		parts[fmt.Sprintf("root %d", i)] = data // whose keys it rests on
 	}
 	s.digest = Epoch(parts)
 	return s
@@ -209,10 +220,12 @@ var errUnread = errors.New("the search comes to a role that was not read")
 func (s *Snapshot) Lookup(sha256 string, size int64) []Match {
 	var found []Match
 	for _, name := range slices.Sorted(slices.Values(s.paths[sha256])) {
+		via := map[string]string{roleTargets: roleRoot}
 		role, err := search(s.docs, name, func(role, delegator string) error {
-			if !s.edges[delegator+"\x00"+role] {
+			if s.edges[delegator+"\x00"+role] == nil {
 				return errUnread
 			}
+			via[role] = delegator
 			return nil
 		})
 		if err != nil || role == "" {
@@ -225,6 +238,10 @@ func (s *Snapshot) Lookup(sha256 string, size int64) []Match {
 		m := Match{Path: name, Role: role, Length: *f.Length}
 		for _, algorithm := range slices.Sorted(maps.Keys(f.Hashes)) {
 			m.Digests = append(m.Digests, verdict.Digest(algorithm+":"+strings.ToLower(f.Hashes[algorithm])))
+		}
+		m.Keys = slices.Clone(s.signers)
+		for r := role; r != roleRoot; r = via[r] {
+			m.Keys = append(m.Keys, s.edges[via[r]+"\x00"+r]...)
 		}
 		found = append(found, m)
 	}

@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
+	"crypto/x509"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -168,6 +170,64 @@ func TestLookup(t *testing.T) {
 	if m := s.Lookup(tuftest.Hex("other"), -1); len(m) != 0 {
 		t.Errorf("got %v for another digest, want none", m)
 	}
+}
+
+// TestKeys: a match names the keys whose signatures it rests on, and no others: a
+// key that may sign and did not, or one of another delegation.
+func TestKeys(t *testing.T) {
+	r := tuftest.New(t, now.Add(30*day))
+	for _, d := range []tuftest.Delegation{{Name: "passed", Paths: []string{"app:*"}}, {Name: "team", Paths: []string{"app:*"}}, {Name: "others", Paths: []string{"lib:*"}}} {
+		r.Delegate("targets", d, map[string]any{})
+	}
+	r.Delegate("team", tuftest.Delegation{Name: "ci", Paths: []string{"app:*"}}, map[string]any{"app:1": tuftest.Target("image")})
+	r.Keys["ci"] = append(r.Keys["ci"], tuftest.NewKey(t))
+	r.Signers["ci"] = r.Keys["ci"][:1]
+	w := &world{Repository: r, store: tuf.NewMemory()}
+	w.cfg.Root = r.PublishRoot()
+	pinned := r.Keys["root"][0]
+	r.Publish()
+	check := func(what string, s *tuf.Snapshot, want ...*ecdsa.PrivateKey) {
+		t.Helper()
+		m := s.Lookup(tuftest.Hex("image"), -1)
+		if len(m) != 1 {
+			t.Fatalf("%s: got %v, want one match", what, m)
+		}
+		got := slices.Compact(slices.Sorted(slices.Values(m[0].Keys)))
+		var all []verdict.Digest
+		for _, k := range want {
+			der, err := x509.MarshalPKIXPublicKey(k.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, verdict.SHA256(der))
+		}
+		if slices.Sort(all); !slices.Equal(got, all) {
+			t.Errorf("%s: got keys %v, want %v", what, got, all)
+		}
+	}
+	signers := []*ecdsa.PrivateKey{r.Keys["timestamp"][0], r.Keys["snapshot"][0], r.Keys["targets"][0], r.Keys["team"][0], r.Keys["ci"][0]}
+	check("by the pinned root", w.mustRefresh(t), signers...)
+
+	next := tuftest.NewKey(t)
+	r.Keys["root"], r.Signers["root"], r.Version["root"] = []*ecdsa.PrivateKey{next}, []*ecdsa.PrivateKey{pinned, next}, 2
+	second := r.PublishRoot()
+	check("after a rotation", w.mustRefresh(t), append(signers, pinned, next)...)
+	loaded, err := tuf.Load(w.cfg, w.store, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("loaded", loaded, append(signers, pinned, next)...)
+	// Another root pinned: what led to it does not matter.
+	before := loaded.Digest()
+	w.cfg.Root = second
+	s := w.mustRefresh(t)
+	check("the second root pinned", s, signers...)
+	if s.Digest() == before {
+		t.Error("other keys, and the digest is the same")
+	}
+	r.Signers["root"], r.Version["root"] = r.Keys["root"], 3
+	r.PublishRoot()
+	check("a root after it", w.mustRefresh(t), append(signers, next)...)
 }
 
 func TestR36(t *testing.T) {
@@ -508,6 +568,9 @@ func TestOneChange(t *testing.T) {
 			w.Publish()
 			w.Served["timestamp.json"], w.Served["1.snapshot.json"] = was, w.Served["2.snapshot.json"]
 		}, verdict.RegistryDigestMismatch},
+		"a signature that is none": {func(w *world) {
+			w.Served["timestamp.json"] = bytes.Replace(w.Served["timestamp.json"], []byte(`"keyid":"`), []byte(`"keyid":1,"x":"`), 1)
+		}, verdict.InputMalformed},
 		"endless":      {func(w *world) { w.Served["timestamp.json"] = bytes.Repeat([]byte(" "), 1<<20) }, verdict.InputLimit},
 		"no timestamp": {func(w *world) { delete(w.Served, "timestamp.json") }, verdict.TrustMissing},
 		"both kinds": {func(w *world) {
