@@ -25,9 +25,12 @@ type check struct {
 	code string // name of the constant, such as SigInvalid; "" where it is not seen
 	cond string // the condition, on one line
 	nth  int    // which one it is of those that are alike, from 1
-	// edits make the condition false.
-	edits []edit
+	// conditions are where it is written; a case may have several.
+	conditions []span
 }
+
+// A span is a part of a file, by its offsets.
+type span struct{ from, to int }
 
 // An edit inserts text at an offset of the file.
 type edit struct {
@@ -136,8 +139,7 @@ func newCheck(files *token.FileSet, name, fn, code string, conditions []ast.Expr
 		var b bytes.Buffer
 		_ = printer.Fprint(&b, files, e) // to memory
 		texts = append(texts, strings.Join(strings.Fields(b.String()), " "))
-		// What is in the condition stays used, so that it compiles.
-		c.edits = append(c.edits, edit{files.Position(e.Pos()).Offset, "false && ("}, edit{files.Position(e.End()).Offset, ")"})
+		c.conditions = append(c.conditions, span{files.Position(e.Pos()).Offset, files.Position(e.End()).Offset})
 	}
 	c.cond = strings.Join(texts, ", ")
 	return c
@@ -186,15 +188,26 @@ func refuses(body []ast.Stmt, isPlain bool) (code string, ok bool) {
 	return code, ok
 }
 
-// without returns source with the check taken out.
-func (c check) without(source []byte) []byte {
-	edits := slices.Clone(c.edits)
+// hooked returns the source of a file with its checks asking package hook. A check
+// is known there by its place in all, which numbers gives.
+func hooked(source []byte, checks []check, numbers []int) ([]byte, error) {
+	parsed, err := parser.ParseFile(token.NewFileSet(), "", source, parser.PackageClauseOnly)
+	if err != nil {
+		return nil, err
+	}
+	// On the line of the package clause, so that lines stay what they are.
+	edits := []edit{{int(parsed.Name.End()) - 1, "; import mutationhook \"" + module + "/ci/mutation/hook\""}}
+	for i, c := range checks {
+		for _, s := range c.conditions {
+			edits = append(edits, edit{s.from, fmt.Sprintf("mutationhook.Holds(%d, ", numbers[i])}, edit{s.to, ")"})
+		}
+	}
 	slices.SortFunc(edits, func(a, b edit) int { return b.at - a.at })
 	out := slices.Clone(source)
 	for _, e := range edits {
 		out = slices.Insert(out, e.at, []byte(e.text)...)
 	}
-	return out
+	return out, nil
 }
 
 func (c check) String() string {

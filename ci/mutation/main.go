@@ -2,55 +2,62 @@
 
 // Command mutation takes the checks of the verifier away, one at a time, and runs
 // the tests: each has to make one fail. A check is a condition that returns a reason
-// code. Nothing is written to the checkout: the compiler is given the changed file in
-// place of the other one. It takes hours, and is a job of its own; -folder and -code
-// choose a part.
+// code.
 //
-// Checks whose tests are known to be missing, or that nothing can reach, are listed
-// with a reason in survivors.txt. A check that survives and is not listed fails the
-// run, and so does one that is listed and does not survive.
+// The tests are built once, with every check asking package hook whether it is the
+// one that is gone. Each test runs once with all checks there, to see which ones
+// refuse something in it: no other test could miss them. Then each check is taken
+// away, and those tests run until one fails, the quickest first. Nothing is written
+// to the checkout: the compiler is given the changed files in place of the others.
+//
+// Checks that nothing can reach, or that another one covers with the same code, are
+// listed with a reason in survivors.txt. A check that survives and is not listed
+// fails the run, and so does one that is listed and does not survive.
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"sync"
-	"time"
 )
 
-// survivorsFile has the accepted survivors: an id, " # " and a reason on each line.
-const survivorsFile = "ci/mutation/survivors.txt"
-
-// testTimeout bounds the tests of one mutant; one that makes a test hang is
-// noticed by that.
-const testTimeout = 5 * time.Minute
+const (
+	module = "github.com/assayd/assay"
+	// survivorsFile has the accepted survivors: an id, " # " and a reason on each line.
+	survivorsFile = "ci/mutation/survivors.txt"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	flags := flag.NewFlagSet("mutation", flag.ExitOnError)
-	folder := flags.String("folder", "", "only checks of this folder, as verifier/internal/tuf")
-	code := flags.String("code", "", "only checks with this code, as SigInvalid")
-	list := flags.Bool("list", false, "list the checks, and run nothing")
-	workers := flags.Int("workers", 2, "how many mutants are tested at once")
+	var o options
+	flags.StringVar(&o.path, "path", "", "take only checks of this folder or file away, as verifier/internal/tuf")
+	flags.StringVar(&o.code, "code", "", "take only checks with this code away, as SigInvalid")
+	flags.StringVar(&o.tests, "run", "", "run only tests whose names match this regular expression: quicker, and it finds more survivors")
+	flags.BoolVar(&o.list, "list", false, "list the checks, and run nothing")
+	flags.IntVar(&o.workers, "workers", 2, "how many tests run at once")
 	_ = flags.Parse(os.Args[1:]) // it exits
-	if err := run(ctx, os.Stdout, *folder, *code, *list, max(*workers, 1)); err != nil {
+	if err := run(ctx, os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "mutation:", err)
 		stop()
 		os.Exit(1)
 	}
+}
+
+type options struct {
+	path, code, tests string
+	list              bool
+	workers           int
 }
 
 // folders are those with checks: verifier and what is below it, and no test kits.
@@ -63,54 +70,107 @@ func folders() ([]string, error) {
 		if strings.HasSuffix(path, "test") || d.Name() == "testdata" {
 			return filepath.SkipDir
 		}
-		out = append(out, path)
-		return nil
+		files, err := filepath.Glob(filepath.Join(path, "*.go"))
+		if len(files) > 0 {
+			out = append(out, path)
+		}
+		return err
 	})
 	return out, err
 }
 
-func run(ctx context.Context, w io.Writer, folder, code string, list bool, workers int) error {
-	all, err := folders()
+func run(ctx context.Context, w io.Writer, o options) error {
+	tests, err := regexp.Compile(o.tests)
 	if err != nil {
 		return err
 	}
-	if folder != "" {
-		folder = strings.TrimSuffix(strings.TrimPrefix(folder, "./"), "/")
-		if !slices.Contains(all, folder) {
-			return fmt.Errorf("%s has no checks: want one of %s", folder, strings.Join(all, ", "))
-		}
-		all = []string{folder}
+	all, err := folders()
+	if err != nil {
+		return err
 	}
 	checks, err := findChecks(all)
 	if err != nil {
 		return err
 	}
-	checks = slices.DeleteFunc(checks, func(c check) bool { return code != "" && c.code != code })
-	if list {
-		for _, c := range checks {
-			if _, err := fmt.Fprintln(w, c); err != nil {
+	o.path = strings.TrimSuffix(strings.TrimPrefix(o.path, "./"), "/")
+	var chosen []int
+	for i, c := range checks {
+		if (o.code == "" || c.code == o.code) && (o.path == "" || c.file == o.path || strings.HasPrefix(c.file, o.path+"/")) {
+			chosen = append(chosen, i)
+		}
+	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no check is in %q with code %q", o.path, o.code)
+	}
+	if o.list {
+		for _, i := range chosen {
+			if _, err := fmt.Fprintln(w, checks[i]); err != nil {
 				return err
 			}
 		}
-		_, err := fmt.Fprintf(w, "%d checks\n", len(checks))
+		_, err := fmt.Fprintf(w, "%d checks\n", len(chosen))
 		return err
 	}
 	accepted, err := survivors(survivorsFile)
 	if err != nil {
 		return err
 	}
-	survived := make([]bool, len(checks))
-	errs := make([]error, len(checks))
-	var wg sync.WaitGroup
+	b, err := newBench(ctx, checks, all, tests, max(o.workers, 1))
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir) //nolint:errcheck // it is in the folder for such things
+	noticed := make([]bool, len(chosen))
+	if err := inParallel(ctx, max(o.workers, 1), len(chosen), func(i int) (err error) {
+		noticed[i], err = b.noticed(ctx, chosen[i])
+		return err
+	}); err != nil {
+		return err
+	}
+	var problems []error
+	lived := 0
+	known := make(map[string]bool)
+	for i, n := range chosen {
+		c := checks[n]
+		known[c.id()] = true
+		switch why := accepted[c.id()]; {
+		case noticed[i] && why != "":
+			problems = append(problems, fmt.Errorf("a test fails without it, and it is listed as a survivor: %s", c))
+		case noticed[i]:
+		case why == "":
+			lived++
+			problems = append(problems, fmt.Errorf("no test fails without it, of %d that it refuses something in: %s\n    %s", len(b.hits[n]), c, c.id()))
+		default:
+			lived++
+		}
+	}
+	if len(chosen) == len(checks) {
+		for id := range accepted {
+			if !known[id] {
+				problems = append(problems, fmt.Errorf("%s lists a check that is not there: %s", survivorsFile, id))
+			}
+		}
+	}
+	_, err = fmt.Fprintf(w, "%d checks taken away one at a time: %d noticed by a test, %d not\n", len(chosen), len(chosen)-lived, lived)
+	return errors.Join(append(problems, err)...)
+}
+
+// inParallel calls do for 0 to n-1, and stops at an error.
+func inParallel(ctx context.Context, workers, n int, do func(i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	next := make(chan int)
+	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
 			for i := range next {
-				survived[i], errs[i] = survives(ctx, checks[i])
+				if err := do(i); err != nil {
+					cancel(err)
+				}
 			}
 		})
 	}
-	for i := range checks {
+	for i := 0; i < n && ctx.Err() == nil; i++ {
 		select {
 		case next <- i:
 		case <-ctx.Done():
@@ -118,73 +178,7 @@ func run(ctx context.Context, w io.Writer, folder, code string, list bool, worke
 	}
 	close(next)
 	wg.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	var problems []error
-	lived := 0
-	for i, c := range checks {
-		switch {
-		case errs[i] != nil:
-			problems = append(problems, errs[i])
-		case survived[i] && accepted[c.id()] == "":
-			lived++
-			problems = append(problems, fmt.Errorf("no test fails without it: %s\n    %s", c, c.id()))
-		case survived[i]:
-			lived++
-		case accepted[c.id()] != "":
-			problems = append(problems, fmt.Errorf("a test fails without it, and it is listed as a survivor: %s", c))
-		}
-	}
-	_, err = fmt.Fprintf(w, "%d checks taken away one at a time: %d noticed by a test, %d not\n", len(checks), len(checks)-lived, lived)
-	return errors.Join(append(problems, err)...)
-}
-
-// survives says whether all tests pass without the check.
-func survives(ctx context.Context, c check) (bool, error) {
-	dir, err := os.MkdirTemp("", "assay-mutation-")
-	if err != nil {
-		return false, err
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // it is in the folder for such things
-	source, err := os.ReadFile(c.file)
-	if err != nil {
-		return false, err
-	}
-	mutant := filepath.Join(dir, "mutant.go")
-	if err := os.WriteFile(mutant, c.without(source), 0o600); err != nil {
-		return false, err
-	}
-	original, err := filepath.Abs(c.file)
-	if err != nil {
-		return false, err
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: mutant}})
-	if err != nil {
-		return false, err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600); err != nil {
-		return false, err
-	}
-	packages := []string{"./" + filepath.Dir(c.file)}
-	if packages[0] != "./verifier" {
-		packages = append(packages, "./verifier") // its tests use what is below it
-	}
-	for _, p := range packages {
-		// Not the cache: a test that passed before is not asked for again there.
-		cmd := exec.CommandContext(ctx, "go", "test", "-overlay", filepath.Join(dir, "overlay.json"), "-vet=off", "-failfast", "-count=1", "-timeout", testTimeout.String(), p)
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		switch err := cmd.Run(); {
-		case ctx.Err() != nil:
-			return false, context.Cause(ctx)
-		case bytes.Contains(out.Bytes(), []byte("[build failed]")), bytes.Contains(out.Bytes(), []byte("[setup failed]")):
-			return false, fmt.Errorf("the mutant does not compile: %s\n%s", c, out.String())
-		case err != nil:
-			return false, nil
-		}
-	}
-	return true, nil
+	return context.Cause(ctx)
 }
 
 // survivors reads the accepted ones and why.
