@@ -3,20 +3,18 @@
 package verifier
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"sync"
 	"time"
 
-	"github.com/digitorus/pkcs7"
 	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier/internal/sct"
+	"github.com/assayd/assay/verifier/internal/stamp"
 )
 
 // A trustedRoot is the trust root of a sigstore instance, with authorities that
@@ -252,7 +250,10 @@ func (a *timestampAuthority) link() [][]*x509.Certificate {
 
 // Verify verifies a timestamp over signature (RFC 3161, and RFC 5816).
 func (a *timestampAuthority) Verify(token, signature []byte) (*root.Timestamp, error) {
-	if err := a.signed(token); err != nil {
+	// Before any arithmetic: a trust root lists many authorities, one of which
+	// signed. The library verifies a token with a certificate in it while it reads
+	// it.
+	if err := stamp.CheckSigner(token, a.Leaf); err != nil {
 		return nil, err
 	}
 	if chains := a.chains(); len(chains) > 0 {
@@ -265,28 +266,4 @@ func (a *timestampAuthority) Verify(token, signature []byte) (*root.Timestamp, e
 		}
 	}
 	return a.SigstoreTimestampingAuthority.Verify(token, signature)
-}
-
-// signed refuses a token that says itself that another signed it, before any
-// arithmetic: a trust root lists many authorities, one of which did. The library
-// verifies a token with a certificate in it while it reads it.
-func (a *timestampAuthority) signed(token []byte) error {
-	var response struct {
-		Status asn1.RawValue
-		Token  asn1.RawValue `asn1:"optional"`
-	}
-	if _, err := asn1.Unmarshal(token, &response); err != nil {
-		return err
-	}
-	message, err := pkcs7.Parse(response.Token.FullBytes)
-	if err != nil {
-		return err
-	}
-	for _, s := range message.Signers {
-		id := s.IssuerAndSerialNumber
-		if id.SerialNumber != nil && id.SerialNumber.Cmp(a.Leaf.SerialNumber) == 0 && bytes.Equal(id.IssuerName.FullBytes, a.Leaf.RawIssuer) {
-			return nil
-		}
-	}
-	return errors.New("the timestamp is of another authority")
 }

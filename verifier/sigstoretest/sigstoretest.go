@@ -684,6 +684,48 @@ func TimestampBy(leaf *x509.Certificate, key crypto.Signer, sig []byte, at time.
 	return out, nil
 }
 
+// ResignTimestamp changes the signed attributes of a timestamp by the instance, as
+// its authority would have signed them. The change keeps their length.
+func (s *Sigstore) ResignTimestamp(token []byte, change func(attributes []byte)) ([]byte, error) {
+	var response struct {
+		Status asn1.RawValue
+		Token  struct {
+			Type asn1.ObjectIdentifier
+			Data struct {
+				Version                                   int
+				Algorithms, Content, Certificates, Signer asn1.RawValue
+			} `asn1:"explicit,tag:0"`
+		}
+	}
+	var signer struct {
+		Version                     int
+		ID, Digest                  asn1.RawValue
+		Attributes, Algorithm, Sign asn1.RawValue
+	}
+	if _, err := asn1.Unmarshal(token, &response); err != nil {
+		return nil, fmt.Errorf("reading test timestamp: %w", err)
+	}
+	if _, err := asn1.Unmarshal(response.Token.Data.Signer.Bytes, &signer); err != nil {
+		return nil, fmt.Errorf("reading test timestamp: %w", err)
+	}
+	old := signer.Attributes.FullBytes
+	attributes := bytes.Clone(old)
+	change(attributes)
+	set := bytes.Clone(attributes)
+	set[0] = 0x31 // RFC 5652 §5.4: signed as a SET
+	for range 1000 {
+		sig, err := signMessage(s.tsaKey, set)
+		if err != nil {
+			return nil, fmt.Errorf("signing test timestamp: %w", err)
+		}
+		if len(sig) == len(signer.Sign.Bytes) { // else lengths around it would change
+			out := bytes.Replace(token, old, attributes, 1)
+			return bytes.Replace(out, signer.Sign.Bytes, sig, 1), nil
+		}
+	}
+	return nil, fmt.Errorf("signing test timestamp: no signature has the length of the one before")
+}
+
 // hashedRekordBody is a Rekor hashedrekord 0.0.1 in canonical form.
 func hashedRekordBody(sum []byte, sg *signing) any {
 	return map[string]any{"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": map[string]any{
