@@ -540,8 +540,8 @@ func parseBundle(data []byte) (*entity, error) {
 		}
 		e.entries = append(e.entries, entry)
 	}
-	if e.timestamps, err = b.Timestamps(); err != nil {
-		return malformed("%w", err)
+	for _, t := range material.GetTimestampVerificationData().GetRfc3161Timestamps() {
+		e.timestamps = append(e.timestamps, t.GetSignedTimestamp())
 	}
 	switch m := material.GetContent().(type) {
 	case *protobundle.VerificationMaterial_PublicKey:
