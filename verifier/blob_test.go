@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 
@@ -51,6 +52,7 @@ func TestBlob(t *testing.T) {
 			s := b.GetMessageSignature().Signature
 			s[len(s)-1] ^= 1
 		})), verdict.SigInvalid, verdict.SigInvalid},
+		{"signed tomorrow", both(message, func(o *sign) { o.At = now.Add(24 * time.Hour) }), verdict.TimeUntrusted, verdict.TimeUntrusted},
 		{"other subject", both(message, func(o *sign) { o.Subject += "x" }), verdict.IdentitySAN, verdict.IdentitySAN},
 	} {
 		t.Run(c.name, func(t *testing.T) {

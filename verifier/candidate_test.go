@@ -5,10 +5,13 @@ package verifier
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -290,4 +293,105 @@ func otherSPKI(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return c.RawSubjectPublicKeyInfo
+}
+
+// TestSubjectAlternativeNames: names that the standard library passes over.
+func TestSubjectAlternativeNames(t *testing.T) {
+	fulcio := func(value []byte) []byte { return other(t, oidOtherName, value) }
+	utf8, err := asn1.MarshalWithParams("acme!release", "utf8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mail := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: sanEmail, Bytes: []byte("a@acme.example")}
+	one, err := asn1.Marshal(mail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(n ...[]byte) []byte {
+		der, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: slices.Concat(n...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	for name, tt := range map[string]struct {
+		value []byte
+		want  string
+		code  verdict.Code
+	}{
+		"an e-mail address":      {names(one), "a@acme.example", ""},
+		"Fulcio's other name":    {names(fulcio(utf8)), "acme!release", ""},
+		"more behind the names":  {append(names(one), 5, 0), "", verdict.InputMalformed},
+		"no name":                {names(one, []byte{5, 0}), "", verdict.InputMalformed},
+		"no other name":          {names([]byte{0xa0, 2, 5, 0}), "", verdict.InputMalformed},
+		"another type":           {names(other(t, asn1.ObjectIdentifier{1, 2, 3}, utf8)), "", verdict.IdentityAmbiguous},
+		"no text":                {names(fulcio([]byte{5, 0})), "", verdict.InputMalformed},
+		"more behind the text":   {names(fulcio(append(bytes.Clone(utf8), 5, 0))), "", verdict.InputMalformed},
+		"a name of another kind": {names([]byte{0x82, 1, 'a'}), "", verdict.IdentityAmbiguous},
+		"two names":              {names(one, one), "", verdict.IdentityAmbiguous},
+	} {
+		leaf, err := x509.ParseCertificate(leafDER(t, func(c *x509.Certificate) {
+			c.EmailAddresses, c.ExtraExtensions = nil, []pkix.Extension{{Id: oidSAN, Critical: true, Value: tt.value}}
+		}))
+		if err != nil {
+			t.Fatalf("%s: the standard library says it first: %v", name, err)
+		}
+		got, err := readSAN(leaf)
+		if got != tt.want || verdict.CodeOf(err) != tt.code {
+			t.Errorf("%s: got %q, %v, want %q, %s", name, got, err, tt.want, tt.code)
+		}
+	}
+}
+
+// other is an OtherName (RFC 5280 §4.2.1.6).
+func other(t *testing.T, id asn1.ObjectIdentifier, value []byte) []byte {
+	t.Helper()
+	der, err := asn1.MarshalWithParams(struct {
+		Type  asn1.ObjectIdentifier
+		Value asn1.RawValue
+	}{id, asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: value}}, "tag:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// TestLimitsOfNames: before anything is made of them.
+func TestLimitsOfNames(t *testing.T) {
+	for name, read := range map[string]func(string) error{
+		"reference":  func(s string) error { _, err := ParseReference(s); return err },
+		"repository": func(s string) error { _, err := ParseRepository(s); return err },
+	} {
+		for _, n := range []int{0, 5000} {
+			if err := read(strings.Repeat("a", n)); verdict.CodeOf(err) != verdict.InputMalformed || !strings.Contains(err.Error(), fmt.Sprintf("%d bytes, want 1 to", n)) {
+				t.Errorf("%s of %d bytes: got %v", name, n, err)
+			}
+		}
+	}
+}
+
+// TestEntriesOfNobody: what log entries and proofs are asked for where the formats
+// leave no place for it.
+func TestEntriesOfNobody(t *testing.T) {
+	if _, err := new(entity).verifyEntries(nil, nil); verdict.CodeOf(err) != verdict.LogMismatch {
+		t.Errorf("entries of no signer: got %v", err)
+	}
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &root.TransparencyLog{PublicKey: edKey.Public(), ValidityPeriodStart: time.Unix(1600000000, 0)}
+	if err := (promise{at: 1750000000}).verify(log, nil); verdict.CodeOf(err) != verdict.LogProof || !strings.Contains(err.Error(), "no ECDSA key") {
+		t.Errorf("a promise by Ed25519: got %v", err)
+	}
+	// The digest of a message is compared with the image before.
+	if err := (&entity{messageDigest: make([]byte, 48)}).verifyDigests(algorithms{}, nil); verdict.CodeOf(err) != verdict.SubjectAlgorithm {
+		t.Errorf("a long digest of a message: got %v", err)
+	}
+	if err := (algorithms{}).accept(edKey.Public()); verdict.CodeOf(err) != verdict.SigAlgorithm {
+		t.Errorf("Ed25519 outside the module: got %v", err)
+	}
+	if err := (algorithms{ed25519: true}).accept(edKey.Public()); err != nil {
+		t.Errorf("Ed25519: got %v", err)
+	}
 }

@@ -167,6 +167,10 @@ func clauses(t *testing.T) []clause {
 			s := b.VerificationMaterial.TlogEntries[1].InclusionPromise.SignedEntryTimestamp
 			s[len(s)-1] ^= 1
 		}), verdict.LogProof, accept},
+		{"entry-every-promise-v2", both(v2, func(o *sign) { o.More = []sigstoretest.Log{sigstoretest.FirstLog} }), onBundle(func(b *protobundle.Bundle) {
+			s := b.VerificationMaterial.TlogEntries[1].InclusionPromise.SignedEntryTimestamp
+			s[len(s)-1] ^= 1
+		}), verdict.LogProof, accept},
 		{"entry-promise", v1, onEntry(func(e *protorekor.TransparencyLogEntry) {
 			s := e.InclusionPromise.SignedEntryTimestamp
 			s[len(s)-1] ^= 1

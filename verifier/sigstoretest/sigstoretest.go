@@ -777,7 +777,11 @@ func (s *Sigstore) loggedIn(in rekor, o Options, body any, kind string) (*protor
 		return nil, fmt.Errorf("logging test entry: %w", err)
 	}
 	leaf := sha256.Sum256(append([]byte{0}, raw...))
-	text := fmt.Sprintf("%s - 1193050959916656506\n1\n%s\n", in.host, base64.StdEncoding.EncodeToString(leaf[:]))
+	origin := in.host + " - 1193050959916656506"
+	if o.Origin != "" {
+		origin = o.Origin
+	}
+	text := fmt.Sprintf("%s\n1\n%s\n", origin, base64.StdEncoding.EncodeToString(leaf[:]))
 	textSum := sha256.Sum256([]byte(text))
 	noteSig, err := ecdsa.SignASN1(rand.Reader, in.key, textSum[:])
 	if err != nil {
