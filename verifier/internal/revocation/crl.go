@@ -252,8 +252,7 @@ func parseIssuingPoint(der []byte) (issuingPoint, error) {
 	p := issuingPoint{present: true}
 	in := cryptobyte.String(der)
 	var body, name, reasons cryptobyte.String
-	if !in.ReadASN1(&body, cbasn1.SEQUENCE) || !in.Empty() ||
-		!body.ReadOptionalASN1(&name, &p.named, cbasn1.Tag(0).ContextSpecific().Constructed()) {
+	if !in.ReadASN1(&body, cbasn1.SEQUENCE) || !body.ReadOptionalASN1(&name, &p.named, cbasn1.Tag(0).ContextSpecific().Constructed()) || !in.Empty() {
 		return issuingPoint{}, malformed
 	}
 	if p.named {

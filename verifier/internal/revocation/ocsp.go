@@ -179,7 +179,7 @@ func parseResponse(der []byte) (*response, error) {
 	in := cryptobyte.String(der)
 	var outer, wrapped, body, kind, inner cryptobyte.String
 	var code int
-	if !in.ReadASN1(&outer, cbasn1.SEQUENCE) || !in.Empty() || !outer.ReadASN1Enum(&code) {
+	if !in.ReadASN1(&outer, cbasn1.SEQUENCE) || !outer.ReadASN1Enum(&code) || !in.Empty() {
 		return nil, malformed
 	}
 	if code != 0 {
@@ -252,18 +252,13 @@ func readResponders(in cryptobyte.String) ([]*x509.Certificate, error) {
 // readData reads ResponseData.
 func (r *response) readData(tbs cryptobyte.String) error {
 	malformed := errors.New("its data are malformed")
-	var in, version, responder, answers, exts cryptobyte.String
+	var in, responder, answers, exts cryptobyte.String
 	var produced time.Time
 	var which cbasn1.Tag
-	var versioned, extended bool
-	if !tbs.ReadASN1(&in, cbasn1.SEQUENCE) || !in.ReadOptionalASN1(&version, &versioned, tag(0)) {
-		return malformed
-	}
-	if versioned {
-		var v int
-		if !version.ReadASN1Integer(&v) || !version.Empty() || v != 0 {
-			return errors.New("it is of a version that is not known")
-		}
+	var version int
+	var extended bool
+	if !tbs.ReadASN1(&in, cbasn1.SEQUENCE) || !in.ReadOptionalASN1Integer(&version, tag(0), 0) || version != 0 {
+		return errors.New("it is of a version that is not known")
 	}
 	if !in.ReadAnyASN1(&responder, &which) {
 		return malformed
@@ -278,7 +273,7 @@ func (r *response) readData(tbs cryptobyte.String) error {
 		}
 		r.byKey = key
 	default:
-		return malformed
+		return errors.New("its responder has neither name nor key")
 	}
 	if !in.ReadASN1GeneralizedTime(&produced) || !in.ReadASN1(&answers, cbasn1.SEQUENCE) ||
 		!in.ReadOptionalASN1(&exts, &extended, tag(1)) || !in.Empty() {
@@ -355,8 +350,8 @@ func readAnswer(in cryptobyte.String) (answer, error) {
 	var bounded, extended bool
 	a.serial = new(big.Int)
 	if !in.ReadASN1(&id, cbasn1.SEQUENCE) || !id.ReadASN1(&algorithm, cbasn1.SEQUENCE) || !algorithm.ReadASN1ObjectIdentifier(&oid) ||
-		!id.ReadASN1(&name, cbasn1.OCTET_STRING) || !id.ReadASN1(&key, cbasn1.OCTET_STRING) || !id.ReadASN1Integer(a.serial) || !id.Empty() ||
-		!in.ReadAnyASN1(&state, &which) {
+		!id.ReadASN1(&name, cbasn1.OCTET_STRING) || !id.ReadASN1(&key, cbasn1.OCTET_STRING) || !id.ReadASN1Integer(a.serial) ||
+		!in.ReadAnyASN1(&state, &which) || !id.Empty() {
 		return answer{}, malformed
 	}
 	a.nameHash, a.keyHash = name, key

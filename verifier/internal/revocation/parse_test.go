@@ -9,6 +9,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -17,12 +19,15 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/dertest"
 	"github.com/assayd/assay/verifier/internal/revocation"
 	"github.com/assayd/assay/verifier/revocationtest"
 )
@@ -269,6 +274,151 @@ func BenchmarkList(b *testing.B) {
 		}
 		if found, err := revocation.Find(c, serial); err != nil || found {
 			b.Fatal(found, err)
+		}
+	}
+}
+
+// TestResponseForm: a response, and one change to its form.
+func TestResponseForm(t *testing.T) {
+	p := newPKI(t, nil)
+	leaf := issue(t, p, nil)
+	p.Revoke(leaf, revocationtest.Revocation{At: now, Reason: 4, Invalidity: now})
+	known := pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: []byte{5, 0}}
+	der := func(change func(*revocationtest.OCSP)) []byte {
+		return bytesOf(t)(p.OCSP(leaf, func(o *revocationtest.OCSP) {
+			o.Nonce, o.Certificates = []byte{4, 1, 7}, []*x509.Certificate{p.Issuer}
+			if change != nil {
+				change(o)
+			}
+		}))
+	}
+	byName, byKey := der(nil), der(func(o *revocationtest.OCSP) { o.ByKey = true })
+	good := der(func(o *revocationtest.OCSP) { o.Answers[0].Status = ocsp.Good })
+	extended := der(func(o *revocationtest.OCSP) { o.Extensions = append(o.Extensions, known) })
+	type node = dertest.Node
+	// Where things are: in the response, in the basic response, in an answer.
+	const (
+		code = iota
+		body
+	)
+	add := func(path ...int) func(*node) { return func(n *node) { n.At(path...).Add(dertest.Null()) } }
+	drop := func(i int, path ...int) func(*node) { return func(n *node) { n.At(path...).Without(i) } }
+	const none, certificates, data, extensions, answer = "not an OCSP response", "certificates with it", "its data", "its extensions", "an answer in it"
+	for name, tt := range map[string]struct {
+		der          []byte
+		outer, inner func(*node)
+		want         string // "" is none
+	}{
+		"by name":            {byName, nil, nil, ""},
+		"by key":             {byKey, nil, nil, ""},
+		"good":               {good, nil, nil, ""},
+		"with an extension":  {extended, nil, nil, ""},
+		"no certificates":    {byName, nil, drop(3), ""},
+		"no more extensions": {byName, nil, drop(3, 0), ""},
+		"version 1":          {byName, nil, func(n *node) { n.At(0).Insert(0, &node{Tag: 0xa0, Children: []*node{{Tag: 2, Content: []byte{0}}}}) }, ""},
+		"version 2":          {byName, nil, func(n *node) { n.At(0).Insert(0, &node{Tag: 0xa0, Children: []*node{{Tag: 2, Content: []byte{1}}}}) }, "version"},
+		"no end":             {byName, nil, func(n *node) { n.At(0, 2, 0).Without(3) }, ""},
+
+		"the responder's code":   {byName, func(n *node) { n.At(code).Content[0] = 6 }, nil, "the responder says"},
+		"no code":                {byName, func(n *node) { n.At(code).Tag = 4 }, nil, none},
+		"more beside the body":   {byName, add(), nil, none},
+		"more in the body":       {byName, add(body, 0), nil, none},
+		"another type":           {byName, func(n *node) { n.At(body, 0, 0).Content[8]++ }, nil, "want a basic one"},
+		"more behind the basic":  {byName, func(n *node) { c := n.At(body, 0, 1); c.Content = append(c.Content, 5, 0) }, nil, none},
+		"no signature":           {byName, nil, func(n *node) { n.Without(3); n.Without(2) }, none},
+		"no algorithm":           {byName, nil, func(n *node) { n.At(1).Children = nil }, "signature algorithm"},
+		"more beside":            {byName, nil, add(), certificates},
+		"more certificates":      {byName, nil, add(3), certificates},
+		"no certificate":         {byName, nil, func(n *node) { n.At(3, 0).Insert(0, dertest.Null()) }, certificates},
+		"an unreadable one":      {byName, nil, func(n *node) { n.At(3, 0, 0).Children = nil }, "a certificate with it"},
+		"a responder of none":    {byName, nil, func(n *node) { n.At(0, 0).Tag = 0xa3 }, "neither name nor key"},
+		"no responder":           {byName, nil, func(n *node) { n.At(0).Children = nil }, data},
+		"more of the responder":  {byKey, nil, add(0, 0), data},
+		"more data":              {byName, nil, add(0), data},
+		"no answer":              {byName, nil, add(0, 2), data},
+		"more extensions":        {byName, nil, add(0, 3), extensions},
+		"more of an extension":   {byName, nil, add(0, 3, 0, 0), extensions},
+		"many extensions":        {extended, nil, func(n *node) { l := n.At(0, 3, 0); l.Children = slices.Repeat(l.Children[1:2], 40) }, extensions},
+		"two nonces":             {byName, nil, func(n *node) { l := n.At(0, 3, 0); l.Add(l.Children[0]) }, "two nonces"},
+		"a critical one":         {extended, nil, func(n *node) { n.At(0, 3, 0, 0).Insert(1, &node{Tag: 1, Content: []byte{0xff}}) }, "critical"},
+		"no name of the answer":  {byName, nil, func(n *node) { n.At(0, 2, 0).Children = n.At(0, 2, 0).Children[:1] }, answer},
+		"more of its name":       {byName, nil, add(0, 2, 0, 0), answer},
+		"more of good":           {good, nil, func(n *node) { n.At(0, 2, 0, 1).Content = []byte{0} }, answer},
+		"more of revoked":        {byName, nil, add(0, 2, 0, 1), answer},
+		"more of the reason":     {byName, nil, add(0, 2, 0, 1, 1), answer},
+		"a status that is none":  {byName, nil, func(n *node) { n.At(0, 2, 0, 1).Tag = 0x83; n.At(0, 2, 0, 1).Children = nil }, answer},
+		"more of the answer":     {byName, nil, add(0, 2, 0), answer},
+		"more of its end":        {byName, nil, add(0, 2, 0, 3), answer},
+		"more of its extensions": {byName, nil, add(0, 2, 0, 4), extensions},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := dertest.Parse(t, tt.der)
+			if tt.inner != nil {
+				basic := dertest.Parse(t, n.At(body, 0, 1).Content)
+				tt.inner(basic)
+				n.At(body, 0, 1).Content = basic.DER(t)
+			}
+			if tt.outer != nil {
+				tt.outer(n)
+			}
+			_, err := revocation.ParseResponse(n.DER(t))
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+	for name, der := range map[string][]byte{"nothing": nil, "more behind it": append(bytes.Clone(byName), 5, 0)} {
+		if _, err := revocation.ParseResponse(der); err == nil || !strings.Contains(err.Error(), none) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestPointsForm: distribution points, and one change to their form.
+func TestPointsForm(t *testing.T) {
+	type node = dertest.Node
+	points := revocationtest.FreshestAt("http://crl.example/x").Value
+	issuing := revocationtest.Scope{URL: "http://crl.example/x", OnlyUser: true}.Extension().Value
+	read := map[string]func([]byte) error{
+		"points":  func(der []byte) error { _, err := revocation.ParsePoints(der); return err },
+		"issuing": func(der []byte) error { _, err := revocation.ParseIssuingPoint(der); return err },
+	}
+	relative := func(c ...*node) *node { return &node{Tag: 0xa0, Children: append([]*node{{Tag: 0xa1}}, c...)} }
+	for name, tt := range map[string]struct {
+		kind   string
+		der    []byte
+		change func(*node)
+		want   string
+	}{
+		"points":                     {"points", points, nil, ""},
+		"a relative name":            {"points", points, func(n *node) { n.At(0).Children[0] = relative() }, ""},
+		"a point without name":       {"points", points, func(n *node) { n.At(0).Children = nil }, ""},
+		"no point":                   {"points", points, func(n *node) { n.Add(dertest.Null()) }, "distribution points are malformed"},
+		"a name that is none":        {"points", points, func(n *node) { n.At(0, 0).Children = []*node{dertest.Null()} }, "a distribution point is malformed"},
+		"more of a relative name":    {"points", points, func(n *node) { n.At(0).Children[0] = relative(dertest.Null()) }, "a distribution point is malformed"},
+		"more of a full name":        {"points", points, func(n *node) { n.At(0, 0).Add(dertest.Null()) }, "a distribution point is malformed"},
+		"half an address":            {"points", points, func(n *node) { n.At(0, 0).Children[0] = &node{Tag: 0xa0, Content: []byte{0x86, 9}} }, "a distribution point is malformed"},
+		"many addresses":             {"points", points, func(n *node) { f := n.At(0, 0, 0); f.Children = slices.Repeat(f.Children, 100) }, "addresses"},
+		"many points":                {"points", points, func(n *node) { n.Children = slices.Repeat(n.Children, 100) }, "addresses"},
+		"issuing":                    {"issuing", issuing, nil, ""},
+		"issuing, more":              {"issuing", issuing, func(n *node) { n.Add(dertest.Null()) }, "issuing distribution point"},
+		"issuing, half a name":       {"issuing", issuing, func(n *node) { n.Children = []*node{{Tag: 0xa0, Children: []*node{dertest.Null()}}} }, "a distribution point is malformed"},
+		"issuing, a flag of two":     {"issuing", issuing, func(n *node) { n.At(1).Content = []byte{0xff, 0xff} }, "issuing distribution point"},
+		"issuing, a flag of neither": {"issuing", issuing, func(n *node) { n.At(1).Content = []byte{1} }, "issuing distribution point"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := dertest.Parse(t, tt.der)
+			if tt.change != nil {
+				tt.change(n)
+			}
+			if err := read[tt.kind](n.DER(t)); tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+	for kind, der := range map[string][]byte{"points": points, "issuing": issuing} {
+		if err := read[kind](append(bytes.Clone(der), 5, 0)); err == nil {
+			t.Errorf("%s, more behind it: accepted", kind)
 		}
 	}
 }

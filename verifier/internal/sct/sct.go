@@ -183,6 +183,12 @@ func (t timestamp) verify(key crypto.PublicKey, issuerKey [sha256.Size]byte, tbs
 	return fmt.Errorf("a log's key is %T, want ECDSA or RSA", key)
 }
 
+// readID reads which extension it is.
+func readID(extension cryptobyte.String, id *asn1.ObjectIdentifier) bool {
+	var body cryptobyte.String
+	return extension.ReadASN1(&body, cbasn1.SEQUENCE) && body.ReadASN1ObjectIdentifier(id)
+}
+
 // withoutTimestamps returns a TBSCertificate without the one extension that has
 // the timestamps (RFC 6962 §3.2).
 func withoutTimestamps(tbs []byte) ([]byte, error) {
@@ -205,18 +211,14 @@ func withoutTimestamps(tbs []byte) ([]byte, error) {
 			continue
 		}
 		var explicit, list cryptobyte.String
-		if !fields.Empty() || !field.ReadASN1(&explicit, tagExtensions) || !explicit.ReadASN1(&list, cbasn1.SEQUENCE) || !explicit.Empty() {
+		if !field.ReadASN1(&explicit, tagExtensions) || !explicit.ReadASN1(&list, cbasn1.SEQUENCE) || !explicit.Empty() || !fields.Empty() {
 			return nil, malformed
 		}
 		removed := 0
 		for !list.Empty() {
-			var extension, body cryptobyte.String
+			var whole cryptobyte.String
 			var id asn1.ObjectIdentifier
-			if !list.ReadASN1Element(&extension, cbasn1.SEQUENCE) {
-				return nil, malformed
-			}
-			whole := extension
-			if !extension.ReadASN1(&body, cbasn1.SEQUENCE) || !body.ReadASN1ObjectIdentifier(&id) {
+			if !list.ReadASN1Element(&whole, cbasn1.SEQUENCE) || !readID(whole, &id) {
 				return nil, malformed
 			}
 			if id.Equal(OID) {
