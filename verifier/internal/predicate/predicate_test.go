@@ -221,6 +221,17 @@ func TestVSA(t *testing.T) {
 	if err := CheckVSA(payload(t, Provenance1, map[string]any{}), demand); verdict.CodeOf(err) != verdict.StatementType {
 		t.Errorf("another predicate: got %v", err)
 	}
+	// Of any age, and of none.
+	demand.MaxAge = 0
+	s := map[string]any{"verifier": map[string]any{"id": "https://verifier.example"}, "resourceUri": "registry.example/app", "verificationResult": "PASSED", "verifiedLevels": []string{"SLSA_BUILD_LEVEL_2"}}
+	if err := CheckVSA(payload(t, verdict.VSAType, s), demand); verdict.CodeOf(err) != verdict.StatementPredicate {
+		t.Errorf("without a time: got %v", err)
+	}
+	for _, bad := range []string{"", "{", `{"a":1,"a":2}`, "[]", "\xff"} {
+		if _, err := parse([]byte(bad)); verdict.CodeOf(err) != verdict.InputMalformed {
+			t.Errorf("%q: got %v", bad, err)
+		}
+	}
 }
 
 func TestTypes(t *testing.T) {
