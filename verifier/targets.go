@@ -183,10 +183,11 @@ func (s *source) refresh(ctx context.Context, how Refreshing, at time.Time) erro
 	store := tuf.Store(tuf.NewMemory())
 	if how.Folder != "" {
 		dir := filepath.Join(how.Folder, verdict.SHA256([]byte(s.name)).Hex()[:32])
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return verdict.Fail(verdict.TrustStale, "keeping trust roots: %w", err)
+		var root *os.Root
+		err := os.MkdirAll(dir, 0o700)
+		if err == nil {
+			root, err = os.OpenRoot(dir)
 		}
-		root, err := os.OpenRoot(dir)
 		if err != nil {
 			return verdict.Fail(verdict.TrustStale, "keeping trust roots: %w", err)
 		}

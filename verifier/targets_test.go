@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -149,6 +151,13 @@ func TestTargets(t *testing.T) {
 
 	// Without the server, what was kept counts; with nothing kept, nothing does.
 	k.down.Store(true)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.roots("").Refresh(t.Context(), verifier.Refreshing{Folder: file}, now); verdict.CodeOf(err) != verdict.TrustStale {
+		t.Errorf("a folder that is none: got %v", err)
+	}
 	kept, err := k.roots("").Refresh(t.Context(), verifier.Refreshing{Folder: folder}, now)
 	if ok, code, _ := k.verdict(kept, tufPolicy(t, good), now); !ok {
 		t.Errorf("without the server: refused with %q after %v", code, err)
