@@ -220,6 +220,18 @@ func TestBaseImage(t *testing.T) {
 		t.Errorf("base images: %+v", res)
 	}
 	k.want(yaml("{from: [annotation]}", "enforce"), verdict.ImageBase)
+	many := newKit(t)
+	many.attachBundle(many.image, many.bundle(many.image, good()), verifier.PredicateSign)
+	var materials []any
+	for i := range 9 {
+		materials = append(materials, map[string]any{"uri": "pkg:docker/debian@12?platform=linux%2Famd64", "digest": map[string]any{"sha256": verdict.SHA256([]byte{byte(i)}).Hex()}})
+	}
+	o := good()
+	o.Predicate, o.Content = verifier.PredicateProvenance, provenance(builder, materials...)
+	many.attachBundle(many.image, many.bundle(many.image, o), verifier.PredicateProvenance)
+	if _, code, _ := many.check(yaml("{from: [provenance]}", "enforce")); code != verdict.InputLimit {
+		t.Errorf("nine base images: got %q", code)
+	}
 	k.want(yaml("{from: [annotation], optional: true}", "enforce"), "")
 	k, _ = build(t, false, "debian")
 	k.want(yaml("{from: [provenance]}", "enforce"), verdict.ImageBase)

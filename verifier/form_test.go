@@ -4,6 +4,8 @@ package verifier
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -102,5 +104,71 @@ func TestChildForm(t *testing.T) {
 		if _, err := fetchConfig(t.Context(), answering{body: []byte(tt.body)}, "r", Descriptor{Size: tt.size}); verdict.CodeOf(err) != tt.code {
 			t.Errorf("%s: got %v, want %s", name, err, tt.code)
 		}
+	}
+}
+
+// TestBudgets: what one image may cost, and one layout.
+func TestBudgets(t *testing.T) {
+	ctx := withBudget(t.Context())
+	budgetOf(ctx).read(MaxImageBytes - 1)
+	if n, err := budgetOf(ctx).room(10); n != 1 || err != nil {
+		t.Errorf("one byte is left: got %d, %v", n, err)
+	}
+	budgetOf(ctx).read(1)
+	if _, err := budgetOf(ctx).room(10); verdict.CodeOf(err) != verdict.InputLimit {
+		t.Errorf("nothing is left: got %v", err)
+	}
+	for range MaxRequests {
+		if err := budgetOf(ctx).request(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := budgetOf(ctx).request(); verdict.CodeOf(err) != verdict.InputLimit {
+		t.Errorf("one request too many: got %v", err)
+	}
+	if _, err := new(Verifier).follow(ctx, inquiry{depth: maxDepth + 1}); verdict.CodeOf(err) != verdict.InputLimit {
+		t.Errorf("one image too deep: got %v", err)
+	}
+
+	dir := t.TempDir()
+	manifest := []byte(`{"schemaVersion":2}`)
+	digest := verdict.SHA256(manifest)
+	for name, data := range map[string][]byte{"blobs/sha256/" + digest.Hex(): manifest, "oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`),
+		"index.json": []byte(`{"schemaVersion":2,"manifests":[{"mediaType":"` + typeOCIManifest + `","digest":"` + string(digest) + `","size":19}]}`)} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for read, code := range map[int64]verdict.Code{0: "", maxLayoutManifests: verdict.InputLimit} {
+		l, err := OpenLayout(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.read = read
+		if _, err := l.Referrers(t.Context(), "r", digest); verdict.CodeOf(err) != code {
+			t.Errorf("after %d bytes: got %v, want %s", read, err, code)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// A stream ends with the one who asked.
+	ctx, cancel := context.WithCancel(t.Context())
+	f, err := os.Open(filepath.Join(dir, "index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := layoutStream{ctx, f, digest}
+	defer s.Close() //nolint:errcheck // only read
+	if _, err := s.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := s.Read(make([]byte, 1)); verdict.CodeOf(err) != verdict.RegistryTimeout {
+		t.Errorf("a stream, given up: got %v", err)
 	}
 }

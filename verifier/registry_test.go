@@ -211,6 +211,9 @@ func TestRegistryFailures(t *testing.T) {
 				cfg.RequestTimeout = 50 * time.Millisecond
 			}
 			err := w.wantError(cfg, tt.want)
+			if tt.name == "image hangs" && !strings.Contains(fmt.Sprint(err), "did not answer in time") {
+				t.Errorf("got %v", err)
+			}
 			if f, ok := errors.AsType[*verdict.Failure](err); tt.want == verdict.RegistryRateLimited && (!ok || f.RetryAfter != 30*time.Second) {
 				t.Errorf("got %v, want a failure to try again after 30 s", err)
 			}

@@ -3,6 +3,7 @@
 package verifier_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,13 +118,33 @@ func TestLayoutRefusals(t *testing.T) {
 	write(blob, strings.Repeat(" ", verifier.MaxManifestBytes+1))
 	k.want(p, verdict.InputLimit)
 
+	// Who gave up gets no answer.
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	l, err := verifier.OpenLayout(newKit(t).dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // only read
+	for what, ask := range map[string]func(context.Context) error{
+		"manifest":  func(ctx context.Context) error { _, _, err := l.Manifest(ctx, repo, k.image.Digest); return err },
+		"referrers": func(ctx context.Context) error { _, err := l.Referrers(ctx, repo, k.image.Digest); return err },
+	} {
+		if err := ask(gone); verdict.CodeOf(err) != verdict.RegistryTimeout {
+			t.Errorf("%s, given up: got %v", what, err)
+		}
+		if err := ask(t.Context()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+
 	for name, content := range map[string]string{"empty": "", "no index": `{"schemaVersion":2}`, "not JSON": "<"} {
 		dir := t.TempDir()
 		write(filepath.Join(dir, "index.json"), content)
 		_, err := verifier.OpenLayout(dir)
 		wantMisuse(t, name, err, "index.json")
 	}
-	_, err := verifier.OpenLayout(filepath.Join(k.dir, "nothing"))
+	_, err = verifier.OpenLayout(filepath.Join(k.dir, "nothing"))
 	wantMisuse(t, "no folder", err, "opening OCI layout")
 }
 

@@ -84,6 +84,15 @@ func askOnce(ctx context.Context, address, contentType, token string, body []byt
 	return nil, resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests, fmt.Errorf("the answer is %d: %.256q", resp.StatusCode, answer)
 }
 
+// post asks with a request in JSON.
+func post(ctx context.Context, what, address, token string, request any) ([]byte, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, verdict.Fail(verdict.Internal, "%s: %w", what, err)
+	}
+	return ask(ctx, what, address, "application/json", token, body)
+}
+
 func decode(what string, data []byte, into any) error {
 	if err := json.Unmarshal(data, into); err != nil {
 		return verdict.Fail(verdict.SigstoreUnreachable, "%s: the answer is not readable: %w", what, err)
@@ -95,23 +104,16 @@ func decode(what string, data []byte, into any) error {
 // CreateSigningCertificate). It returns the leaf, in DER.
 func (s *Services) certify(ctx context.Context, key *ecdsa.PrivateKey, token, subject string) ([]byte, error) {
 	const what = "asking the certificate authority"
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return nil, verdict.Fail(verdict.Internal, "signing: %w", err)
-	}
 	sum := sha256.Sum256([]byte(subject))
-	proof, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
-	if err != nil {
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	proof, signErr := ecdsa.SignASN1(rand.Reader, key, sum[:])
+	if err := errors.Join(err, signErr); err != nil {
 		return nil, verdict.Fail(verdict.Internal, "signing: %w", err)
 	}
-	body, err := json.Marshal(map[string]any{"publicKeyRequest": map[string]any{
+	data, err := post(ctx, what, strings.TrimSuffix(s.certificates.URL, "/")+"/api/v2/signingCert", token, map[string]any{"publicKeyRequest": map[string]any{
 		"publicKey":         map[string]any{"algorithm": "ECDSA", "content": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))},
 		"proofOfPossession": proof,
 	}})
-	if err != nil {
-		return nil, verdict.Fail(verdict.Internal, "signing: %w", err)
-	}
-	data, err := ask(ctx, what, strings.TrimSuffix(s.certificates.URL, "/")+"/api/v2/signingCert", "application/json", token, body)
 	if err != nil {
 		return nil, err
 	}
@@ -155,14 +157,10 @@ func (s *Services) stamp(ctx context.Context, address string, signature []byte) 
 func addV1(ctx context.Context, address string, sum, signature, certificate []byte) (*protorekor.TransparencyLogEntry, error) {
 	const what = "asking the log"
 	const kind, version = "hashedrekord", "0.0.1"
-	body, err := json.Marshal(map[string]any{"apiVersion": version, "kind": kind, "spec": map[string]any{
+	data, err := post(ctx, what, strings.TrimSuffix(address, "/")+"/api/v1/log/entries", "", map[string]any{"apiVersion": version, "kind": kind, "spec": map[string]any{
 		"data":      map[string]any{"hash": map[string]any{"algorithm": "sha256", "value": hex.EncodeToString(sum)}},
 		"signature": map[string]any{"content": signature, "publicKey": map[string]any{"content": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})}},
 	}})
-	if err != nil {
-		return nil, verdict.Fail(verdict.Internal, "signing: %w", err)
-	}
-	data, err := ask(ctx, what, strings.TrimSuffix(address, "/")+"/api/v1/log/entries", "application/json", "", body)
 	if err != nil {
 		return nil, err
 	}
@@ -216,17 +214,13 @@ func addV1(ctx context.Context, address string, sum, signature, certificate []by
 // rekor_service.proto, CreateEntry).
 func addV2(ctx context.Context, address string, sum, signature, certificate []byte) (*protorekor.TransparencyLogEntry, error) {
 	const what = "asking the log"
-	body, err := json.Marshal(map[string]any{"hashedRekordRequestV002": map[string]any{
+	data, err := post(ctx, what, strings.TrimSuffix(address, "/")+"/api/v2/log/entries", "", map[string]any{"hashedRekordRequestV002": map[string]any{
 		"digest": base64.StdEncoding.EncodeToString(sum),
 		"signature": map[string]any{"content": signature, "verifier": map[string]any{
 			"x509Certificate": map[string]any{"rawBytes": certificate},
 			"keyDetails":      protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256.String(),
 		}},
 	}})
-	if err != nil {
-		return nil, verdict.Fail(verdict.Internal, "signing: %w", err)
-	}
-	data, err := ask(ctx, what, strings.TrimSuffix(address, "/")+"/api/v2/log/entries", "application/json", "", body)
 	if err != nil {
 		return nil, err
 	}

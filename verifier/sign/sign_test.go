@@ -4,10 +4,16 @@ package sign_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -23,13 +29,18 @@ import (
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
+// config is a signing configuration, without a timestamp authority where that is "".
 func config(ca, log, stamper string, version int) []byte {
 	valid := `"validFor": {"start": "2026-01-01T00:00:00Z"}, "operator": "test"`
 	service := func(url string, version int) string {
 		return fmt.Sprintf(`[{"url": %q, "majorApiVersion": %d, %s}]`, url, version, valid)
 	}
+	tsa := ""
+	if stamper != "" {
+		tsa = `, "tsaUrls": ` + service(stamper, 1) + `, "tsaConfig": {"selector": "ANY"}`
+	}
 	return []byte(`{"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json", "caUrls": ` + service(ca, 1) + `, "rekorTlogUrls": ` + service(log, version) +
-		`, "rekorTlogConfig": {"selector": "ANY"}, "tsaUrls": ` + service(stamper, 1) + `, "tsaConfig": {"selector": "ANY"}}`)
+		`, "rekorTlogConfig": {"selector": "ANY"}` + tsa + `}`)
 }
 
 func token(claims string) string {
@@ -43,6 +54,11 @@ func roots(t *testing.T) *verifier.Roots {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return rootsOf(t, s)
+}
+
+func rootsOf(t *testing.T, s *sigstoretest.Sigstore) *verifier.Roots {
+	t.Helper()
 	data, err := s.TrustedRoot()
 	if err != nil {
 		t.Fatal(err)
@@ -97,8 +113,8 @@ func TestParseServices(t *testing.T) {
 }
 
 // TestServices: what a service does not do is told as that, and nothing is made of
-// half an answer. That good services make a good bundle is proven with sigstore's own
-// (ci/sigstore).
+// half an answer. That sigstore's own services make a good bundle is proven in
+// ci/sigstore.
 func TestServices(t *testing.T) {
 	s, err := sigstoretest.New(sigstoretest.Config{At: now})
 	if err != nil {
@@ -192,6 +208,110 @@ func TestServices(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestEntry: services that do their part make a bundle that verifies; and nothing is
+// made of an entry that the log told in part.
+func TestEntry(t *testing.T) {
+	const issuer, subject = "https://issuer.example", "signer@example.org"
+	idToken := token(`{"email":"` + subject + `","email_verified":true}`)
+	s, err := sigstoretest.New(sigstoretest.Config{At: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := sigstoretest.Options{Issuer: issuer, Subject: subject, At: now}
+	authority := func(r *http.Request, body []byte) (any, error) {
+		var asked struct {
+			PublicKeyRequest struct {
+				PublicKey         struct{ Content string }
+				ProofOfPossession []byte
+			}
+		}
+		if err := json.Unmarshal(body, &asked); err != nil {
+			return nil, err
+		}
+		block, _ := pem.Decode([]byte(asked.PublicKeyRequest.PublicKey.Content))
+		if block == nil {
+			return nil, errors.New("no key")
+		}
+		pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256([]byte(subject))
+		if k, ok := pub.(*ecdsa.PublicKey); !ok || !ecdsa.VerifyASN1(k, sum[:], asked.PublicKeyRequest.ProofOfPossession) || r.Header.Get("Authorization") != "Bearer "+idToken {
+			return nil, errors.New("no proof of possession, or no token")
+		}
+		c, err := s.Certificate(pub, who)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"signedCertificateEmbeddedSct": map[string]any{"chain": map[string]any{"certificates": []string{
+			string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))}}}}, nil
+	}
+	type object = map[string]any
+	log := func(body []byte, change func(answer, entry, proof object)) (any, error) {
+		e, err := s.Entry(body, who)
+		if err != nil {
+			return nil, err
+		}
+		p := e.GetInclusionProof()
+		proof := object{"checkpoint": p.GetCheckpoint().GetEnvelope(), "hashes": []string{}, "logIndex": p.GetLogIndex(), "rootHash": hex.EncodeToString(p.GetRootHash()), "treeSize": p.GetTreeSize()}
+		entry := object{"body": e.GetCanonicalizedBody(), "integratedTime": e.GetIntegratedTime(), "logID": hex.EncodeToString(e.GetLogId().GetKeyId()), "logIndex": e.GetLogIndex(),
+			"verification": object{"inclusionProof": proof, "signedEntryTimestamp": e.GetInclusionPromise().GetSignedEntryTimestamp()}}
+		answer := object{"uuid": entry}
+		change(answer, entry, proof)
+		return answer, nil
+	}
+	roots := rootsOf(t, s)
+	for _, tt := range []struct {
+		name   string
+		change func(answer, entry, proof object)
+		want   verdict.Code
+	}{
+		{"good", func(_, _, _ object) {}, ""},
+		{"no entry", func(answer, _, _ object) { delete(answer, "uuid") }, verdict.SigstoreUnreachable},
+		{"two entries", func(answer, entry, _ object) { answer["another"] = entry }, verdict.SigstoreUnreachable},
+		{"no proof", func(_, entry, _ object) { entry["verification"] = object{} }, verdict.SigstoreUnreachable},
+		{"a log with something behind it", func(_, entry, _ object) { entry["logID"] = fmt.Sprint(entry["logID"], "x") }, verdict.SigstoreUnreachable},
+		{"a root with something behind it", func(_, _, proof object) { proof["rootHash"] = fmt.Sprint(proof["rootHash"], "x") }, verdict.SigstoreUnreachable},
+		{"a hash that is none", func(_, _, proof object) { proof["hashes"] = []string{"x"} }, verdict.SigstoreUnreachable},
+		{"an index that is a text", func(_, _, proof object) { proof["logIndex"] = "0" }, verdict.SigstoreUnreachable},
+		{"another tree", func(_, _, proof object) { proof["treeSize"] = 2 }, verdict.LogProof},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				var answer any
+				if err == nil && r.URL.Path == "/api/v2/signingCert" {
+					answer, err = authority(r, body)
+				} else if err == nil {
+					answer, err = log(body, tt.change)
+				}
+				if err == nil {
+					err = json.NewEncoder(w).Encode(answer)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}))
+			defer server.Close()
+			services, err := sign.ParseServices(config(server.URL, server.URL, "", 1), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := services.Bundle(t.Context(), artifact(t), idToken, roots, now)
+			if verdict.CodeOf(err) != tt.want || (data != nil) != (tt.want == "") {
+				t.Fatalf("got %q and %v, want %q", data, err, tt.want)
+			}
+			if tt.want != "" {
+				return
+			}
+			if id, err := verifier.VerifyBlob(data, artifact(t), verifier.OneOff{Identity: subject, Issuer: issuer}, roots, now); err != nil || id.SAN != subject {
+				t.Errorf("got %+v, %v", id, err)
+			}
+		})
 	}
 }
 

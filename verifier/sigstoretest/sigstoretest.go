@@ -551,6 +551,16 @@ var (
 	oidSAN    = asn1.ObjectIdentifier{2, 5, 29, 17}
 )
 
+// Certificate issues a certificate for a key that somebody else has.
+func (s *Sigstore) Certificate(pub crypto.PublicKey, o Options) (*x509.Certificate, error) {
+	return s.certificate(o, pub)
+}
+
+// Entry logs a hashedrekord 0.0.1 that somebody else made, in the first log.
+func (s *Sigstore) Entry(body []byte, o Options) (*protorekor.TransparencyLogEntry, error) {
+	return s.logged(o, json.RawMessage(body), "hashedrekord")
+}
+
 // certificate issues a leaf for ten minutes around o.At.
 func (s *Sigstore) certificate(o Options, pub crypto.PublicKey) (*x509.Certificate, error) {
 	t := &x509.Certificate{SerialNumber: serial(), NotBefore: o.At.Add(-time.Minute), NotAfter: o.At.Add(9 * time.Minute),
