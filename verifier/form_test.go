@@ -171,4 +171,7 @@ func TestBudgets(t *testing.T) {
 	if _, err := s.Read(make([]byte, 1)); verdict.CodeOf(err) != verdict.RegistryTimeout {
 		t.Errorf("a stream, given up: got %v", err)
 	}
+	if err := new(Layout).readSubject(ctx, Descriptor{MediaType: typeOCIManifest, Digest: digest}); verdict.CodeOf(err) != verdict.RegistryTimeout {
+		t.Errorf("an entry of the index, given up: got %v", err)
+	}
 }

@@ -41,11 +41,8 @@ var special = []netip.Prefix{
 // reserved. The connection is not used, and may be nil.
 func Public(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return ErrAddress
-	}
 	a := ap.Addr().Unmap()
-	if !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
+	if err != nil || !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
 		return ErrAddress
 	}
 	for _, p := range special {

@@ -227,9 +227,9 @@ func TestVSA(t *testing.T) {
 	if err := CheckVSA(payload(t, verdict.VSAType, s), demand); verdict.CodeOf(err) != verdict.StatementPredicate {
 		t.Errorf("without a time: got %v", err)
 	}
-	for _, bad := range []string{"", "{", `{"a":1,"a":2}`, "[]", "\xff"} {
-		if _, err := parse([]byte(bad)); verdict.CodeOf(err) != verdict.InputMalformed {
-			t.Errorf("%q: got %v", bad, err)
+	for bad, want := range map[string]string{"": "EOF", "{": "EOF", `{"a":1,"a":2}`: "duplicate", "[]": "want a JSON object", "\xff": "not UTF-8", "{} {}": "after it"} {
+		if _, err := parse([]byte(bad)); verdict.CodeOf(err) != verdict.InputMalformed || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", bad, err, want)
 		}
 	}
 }
