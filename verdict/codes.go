@@ -126,13 +126,19 @@ const (
 	EndorsementExpired     Code = "endorsement.expired"
 	EndorsementNotYetValid Code = "endorsement.not-yet-valid"
 	EndorsementRevoked     Code = "endorsement.revoked"
+	EndorsementRollback    Code = "endorsement.rollback"
 	TCBMinimum             Code = "tcb.minimum"
+	TCBStatus              Code = "tcb.status"
+	TCBUnknown             Code = "tcb.unknown"
 	GuestDebug             Code = "guest.debug"
 	GuestMigratable        Code = "guest.migratable"
 	GuestVMPL              Code = "guest.vmpl"
 	GuestPolicy            Code = "guest.policy"
+	GuestAttributes        Code = "guest.attributes"
+	GuestConfig            Code = "guest.config"
 	GuestMeasurement       Code = "guest.measurement"
 	GuestRegister          Code = "guest.register"
+	PlatformModule         Code = "platform.module"
 	TPMMagic               Code = "tpm.magic"
 	TPMAK                  Code = "tpm.ak"
 	TPMBank                Code = "tpm.bank"
@@ -306,13 +312,19 @@ var codes = []CodeInfo{
 	{EndorsementRevoked, KindRefusal, "the vendor has revoked a certificate of the chain", "take the machine out of service"},
 	{EndorsementExpired, KindFailure, "a certificate has expired", "fetch a current one"},
 	{EndorsementNotYetValid, KindFailure, "a certificate is not valid yet", "check the clock"},
+	{EndorsementRollback, KindFailure, "collateral is older than what was seen before or is demanded", "fetch a current edition; find out who served the old one"},
 	{TCBMinimum, KindRefusal, "a firmware component is below the floor", "update the platform's firmware"},
+	{TCBStatus, KindRefusal, "the vendor's status of the platform is not accepted", "update the platform, or accept the status and its advisories by name"},
+	{TCBUnknown, KindRefusal, "the platform is below every level that the vendor lists", "update the platform's firmware"},
 	{GuestDebug, KindRefusal, "the guest may be debugged by its host", "start it without debug"},
 	{GuestMigratable, KindRefusal, "the guest may be migrated by an agent", "start it without a migration agent"},
 	{GuestVMPL, KindRefusal, "the report comes from another privilege level", "ask at the level that the references name"},
 	{GuestPolicy, KindRefusal, "a bit of the guest policy is not accepted", "start the guest with the policy that the references name"},
+	{GuestAttributes, KindRefusal, "an attribute or feature of the guest is not accepted", "start the guest with the attributes that the policy names"},
+	{GuestConfig, KindRefusal, "a configuration or owner field of the guest differs", "start the guest with the configuration that the references name"},
 	{GuestMeasurement, KindRefusal, "the measurement is none of the references'", "add the build to the references, or start the right one"},
 	{GuestRegister, KindRefusal, "a register, or the replayed list of its events, differs", "the state that was measured is not the one that is claimed"},
+	{PlatformModule, KindRefusal, "the TDX module or quoting enclave is not the vendor's", "treat the machine as compromised"},
 	{TPMMagic, KindRefusal, "not a structure that a TPM made", "treat it as forged"},
 	{TPMAK, KindRefusal, "the attestation key is not proven to live in an accepted TPM", "check the EK certificate's CA"},
 	{TPMBank, KindRefusal, "another PCR bank than SHA-256", "use the SHA-256 bank"},
