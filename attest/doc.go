@@ -15,8 +15,11 @@
 // argument. Every byte of a collection is checked against its bounds before it is
 // used, and a panic below the edge is a refusal, evidence.malformed.
 //
-// Verification is our own. go-sev-guest is the oracle of the tests: what is
-// accepted here is accepted there.
+// [AppraiseTDX] does the same for a TDX quote with Intel's collateral. No issuer
+// makes such evidence yet; package folder appraises what was recorded.
+//
+// Verification is our own. go-sev-guest and go-tdx-guest are the oracles of the
+// tests: what is accepted here is accepted there, as far as they read it.
 //
 // [Appraise], [Trust], [Input] and [Result] are stable; the parsers may change.
 package attest

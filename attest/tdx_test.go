@@ -422,6 +422,61 @@ func TestRealTDX(t *testing.T) {
 	}
 }
 
+// TestRealEventLog: a genuine log replays to the registers of its quote, and one that
+// is changed does not.
+func TestRealEventLog(t *testing.T) {
+	data, log := sharedFile(t, "evidence", "tdx-cos113-genuine-accept", "quote.bin"), sharedFile(t, "evidence", "tdx-cos113-genuine-accept", "ccel.bin")
+	q, err := attest.ParseTDXQuote(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := attest.ParseEventLog(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Where the first event of RTMR1 is: its digest is the needle.
+	i := slices.IndexFunc(events, func(e attest.LogEvent) bool { return e.Index == 2 && e.Type != 3 })
+	at := bytes.Index(log, events[i].SHA384)
+	spec := 32 + int(binary.LittleEndian.Uint32(log[28:]))
+	for name, tt := range map[string]struct {
+		log  []byte
+		from []int
+		code verdict.Code
+	}{
+		"as it is":             {log, []int{0, 1, 2}, ""},
+		"without registers":    {nil, nil, ""},
+		"no log":               {nil, []int{0}, verdict.EvidenceMissing},
+		"a bit of a digest":    {append(append(bytes.Clone(log[:at]), log[at]^1), log[at+1:]...), []int{0, 1, 2}, verdict.EventLogReplay},
+		"another register":     {append(append(bytes.Clone(log[:at]), log[at]^1), log[at+1:]...), []int{0, 2}, ""},
+		"its header alone":     {log[:spec], []int{0}, verdict.EventLogIncomplete},
+		"a register of no log": {log, []int{3}, verdict.EventLogIncomplete},
+		"no header":            {log[spec:], []int{0}, verdict.EventLogMalformed},
+		"half a header":        {log[:20], []int{0}, verdict.EventLogMalformed},
+		"cut":                  {log[:at+10], []int{0}, verdict.EventLogMalformed},
+		"many digests":         {append(bytes.Clone(log[:spec]), 1, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0), []int{0}, verdict.EventLogMalformed},
+		"a digest of no name":  {append(bytes.Clone(log[:spec]), 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 9, 0, 0), []int{0}, verdict.EventLogMalformed},
+		"filled":               {append(bytes.Clone(log), bytes.Repeat([]byte{0xff}, 100)...), []int{0, 1, 2}, ""},
+		"large":                {make([]byte, attest.MaxEventLogSize+1), []int{0}, verdict.EvidenceLimit},
+	} {
+		expected := attest.TDXExpected{ReportData: q.ReportData, EventLog: tt.log, FromLog: tt.from}
+		trust := attest.TDXTrust{Root: attest.IntelRoot(), AllowNoCollateral: true, AllowNoCRL: true}
+		if _, err := attest.AppraiseTDX(data, attest.TDXCollateral{}, trust, expected, time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)); verdict.CodeOf(err) != tt.code {
+			t.Errorf("%s: got %v, want %q", name, err, tt.code)
+		}
+	}
+}
+
+func FuzzEventLog(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x00\x03\x00\x00\x00" + strings.Repeat("\x00", 20) + "\x21\x00\x00\x00Spec ID Event03\x00\x00\x00\x00\x00\x00\x02\x00\x02\x01\x00\x00\x00\x0c\x00\x30\x00\x00" +
+		"\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x0c\x00" + strings.Repeat("\x01", 48) + "\x01\x00\x00\x00x"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		events, err := attest.ParseEventLog(data)
+		if err == nil && len(events) > len(data) {
+			t.Error("more events than bytes")
+		}
+	})
+}
+
 // TestTDXLibrary: what the library lets through by default, we refuse; and what we
 // accept without collateral it accepts, where it reads that at all.
 func TestTDXLibrary(t *testing.T) {

@@ -48,6 +48,9 @@ type TDXExpected struct {
 	MRTD [][48]byte
 	// RTMR are the wanted registers by number.
 	RTMR map[int][48]byte
+	// EventLog is the guest's log, and FromLog the registers that it has to replay to.
+	EventLog []byte
+	FromLog  []int
 }
 
 // A TDXResult is what was found. The zero value says nothing.
@@ -104,6 +107,9 @@ func AppraiseTDX(quote []byte, collateral TDXCollateral, trust TDXTrust, expecte
 		if want, ok := expected.RTMR[i]; ok && q.RTMR[i] != want {
 			return TDXResult{}, verdict.Refuse(verdict.GuestRegister, "appraising TDX quote: RTMR%d is %x, want %x", i, q.RTMR[i], want)
 		}
+	}
+	if err := q.checkLog(expected.EventLog, expected.FromLog); err != nil {
+		return TDXResult{}, err
 	}
 	if q.TDAttributes&(TDDebug|TDMigratable|TDProfiling) != 0 || q.TDAttributes&TDSeptVEDisable == 0 {
 		result.Claims.Configuration, result.Claims.RuntimeOpaque = Contraindicated, Contraindicated

@@ -139,6 +139,9 @@ const (
 	GuestMeasurement       Code = "guest.measurement"
 	GuestRegister          Code = "guest.register"
 	PlatformModule         Code = "platform.module"
+	EventLogMalformed      Code = "eventlog.malformed"
+	EventLogReplay         Code = "eventlog.replay"
+	EventLogIncomplete     Code = "eventlog.incomplete"
 	TPMMagic               Code = "tpm.magic"
 	TPMAK                  Code = "tpm.ak"
 	TPMBank                Code = "tpm.bank"
@@ -325,6 +328,9 @@ var codes = []CodeInfo{
 	{GuestMeasurement, KindRefusal, "the measurement is none of the references'", "add the build to the references, or start the right one"},
 	{GuestRegister, KindRefusal, "a register, or the replayed list of its events, differs", "the state that was measured is not the one that is claimed"},
 	{PlatformModule, KindRefusal, "the TDX module or quoting enclave is not the vendor's", "treat the machine as compromised"},
+	{EventLogMalformed, KindRefusal, "the event log is not parsable", "log and appraiser may differ in version"},
+	{EventLogReplay, KindRefusal, "the event log does not replay to the register", "the log is not that of this start"},
+	{EventLogIncomplete, KindRefusal, "the event log has no event of a register that is read from it", "a register without events proves nothing"},
 	{TPMMagic, KindRefusal, "not a structure that a TPM made", "treat it as forged"},
 	{TPMAK, KindRefusal, "the attestation key is not proven to live in an accepted TPM", "check the EK certificate's CA"},
 	{TPMBank, KindRefusal, "another PCR bank than SHA-256", "use the SHA-256 bank"},

@@ -21,6 +21,9 @@ const (
 	resultFail      = "fail"
 	resultUndecided = "undecided"
 	resultMisuse    = "misuse"
+	// What an appraisal of an evidence folder says, as other appraisers do.
+	resultAccept = "accept"
+	resultReject = "reject"
 )
 
 // Exit statuses.
@@ -96,9 +99,9 @@ func (a *answer) fromError(err error) {
 // status is the exit status that says the same.
 func (a *answer) status() int {
 	switch a.Result {
-	case resultPass, resultAuditFail, resultUnchecked:
+	case resultPass, resultAuditFail, resultUnchecked, resultAccept:
 		return exitAllowed
-	case resultFail:
+	case resultFail, resultReject:
 		return exitRefused
 	case resultMisuse:
 		return exitMisuse
@@ -164,7 +167,7 @@ func (a *answer) print(out, messages io.Writer) {
 		about += ": "
 	}
 	switch a.Result {
-	case resultFail:
+	case resultFail, resultReject:
 		say("refused: %s%s", about, first(a.Reasons))
 	case resultUndecided:
 		say("could not decide: %s%s", about, first(a.Reasons))

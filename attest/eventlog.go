@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attest
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/binary"
+
+	"github.com/assayd/assay/verdict"
+)
+
+// Limits of an event log.
+const (
+	// MaxEventLogSize is the largest log, in bytes. Genuine ones have 18 to 64 KiB.
+	MaxEventLogSize = 512 << 10
+	maxLogEvents    = 4096
+	maxLogDigests   = 8
+)
+
+// Values of a log (TCG PC Client Platform Firmware Profile §10; UEFI 2.10 §38.4.1
+// for confidential computing).
+const (
+	evNoAction    = 3 // says something, and is not extended
+	algSHA384     = 0x000c
+	ccFirstRTMR   = 1 // register index of RTMR0; 0 is MRTD
+	logSignature  = "Spec ID Event03\x00"
+	sha1Size      = 20
+	specIDMinimum = 16 + 4 + 4 + 4 // signature, class, versions, number of algorithms
+)
+
+// A LogEvent is one entry of an event log. Everything in it is whatever the guest
+// writes; only the digests count, and they where the log replays.
+type LogEvent struct {
+	// Index is the register: of a TPM the PCR, of a TD 0 for MRTD and i+1 for RTMRi.
+	Index int
+	Type  uint32
+	// SHA384 is its digest, nil in logs without.
+	SHA384 []byte
+	Data   []byte
+}
+
+func badLog(format string, args ...any) error {
+	return verdict.Refuse(verdict.EventLogMalformed, "parsing event log: "+format, args...)
+}
+
+// ParseEventLog decodes a crypto-agile log. Bytes of 0xFF or zero may fill the end.
+func ParseEventLog(data []byte) ([]LogEvent, error) {
+	if len(data) > MaxEventLogSize {
+		return nil, verdict.Refuse(verdict.EvidenceLimit, "parsing event log: %d bytes, want at most %d", len(data), MaxEventLogSize)
+	}
+	c := &logCutter{cutter{data: data}}
+	sizes, err := c.header()
+	if err != nil {
+		return nil, err
+	}
+	var events []LogEvent
+	for len(c.data) > 0 {
+		if filled(c.data) {
+			break
+		}
+		if len(events) == maxLogEvents {
+			return nil, verdict.Refuse(verdict.EvidenceLimit, "parsing event log: more than %d events", maxLogEvents)
+		}
+		e := LogEvent{Index: c.n32(), Type: binary.LittleEndian.Uint32(c.take(4))}
+		digests := c.n32()
+		if c.short || digests < 1 || digests > maxLogDigests {
+			return nil, badLog("event %d has %d digests, want 1 to %d", len(events), digests, maxLogDigests)
+		}
+		seen := map[uint16]bool{}
+		for range digests {
+			algorithm := binary.LittleEndian.Uint16(c.take(2))
+			size, known := sizes[algorithm]
+			digest := c.take(size)
+			if c.short || !known || seen[algorithm] {
+				return nil, badLog("event %d has a digest of algorithm 0x%04x, which the log does not name, or twice", len(events), algorithm)
+			}
+			seen[algorithm] = true
+			if algorithm == algSHA384 {
+				e.SHA384 = digest
+			}
+		}
+		e.Data = c.take(c.n32())
+		if c.short {
+			return nil, badLog("it ends in event %d", len(events))
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+// A logCutter reads numbers that count bytes of a log.
+type logCutter struct{ cutter }
+
+func (c *logCutter) n32() int {
+	n := binary.LittleEndian.Uint32(c.take(4))
+	if n > MaxEventLogSize {
+		c.short = true
+		return 0
+	}
+	return int(n)
+}
+
+// header reads the first event, in the form of old, which names the algorithms.
+func (c *logCutter) header() (map[uint16]int, error) {
+	c.take(4)
+	kind := binary.LittleEndian.Uint32(c.take(4))
+	c.take(sha1Size)
+	spec := &logCutter{cutter{data: c.take(c.n32())}}
+	if c.short || kind != evNoAction || len(spec.data) < specIDMinimum || !bytes.HasPrefix(spec.data, []byte(logSignature)) {
+		return nil, badLog("it does not begin with a Spec ID Event03")
+	}
+	spec.take(len(logSignature) + 8)
+	sizes := map[uint16]int{}
+	for range min(spec.n32(), maxLogDigests+1) {
+		algorithm, size := binary.LittleEndian.Uint16(spec.take(2)), spec.u16()
+		if spec.short || size == 0 || size > sha512.Size || sizes[algorithm] != 0 || len(sizes) == maxLogDigests || algorithm == algSHA384 && size != sha512.Size384 {
+			return nil, badLog("the list of its algorithms is not readable")
+		}
+		sizes[algorithm] = size
+	}
+	return sizes, nil
+}
+
+func filled(data []byte) bool {
+	return len(bytes.Trim(data, "\xff")) == 0 || len(bytes.Trim(data, "\x00")) == 0
+}
+
+// replayRTMR folds the events of a register, and says how many there are.
+func replayRTMR(events []LogEvent, rtmr int) (value [48]byte, count int) {
+	for _, e := range events {
+		if e.Index != ccFirstRTMR+rtmr || e.Type == evNoAction {
+			continue
+		}
+		value = sha512.Sum384(append(value[:], e.SHA384...))
+		count++
+	}
+	return value, count
+}
+
+// checkLog compares registers with a log: each has events in it, which replay to
+// its value. A register without events would replay to anything.
+func (q *TDXQuote) checkLog(data []byte, registers []int) error {
+	if len(registers) == 0 {
+		return nil
+	}
+	if len(data) == 0 {
+		return verdict.Fail(verdict.EvidenceMissing, "appraising event log: it is not there")
+	}
+	events, err := ParseEventLog(data)
+	if err != nil {
+		return err
+	}
+	for _, i := range registers {
+		if i < 0 || i >= len(q.RTMR) {
+			return verdict.Misused("", "appraising event log: there is no RTMR%d", i)
+		}
+		value, count := replayRTMR(events, i)
+		if count == 0 {
+			return verdict.Refuse(verdict.EventLogIncomplete, "appraising event log: it has no event of RTMR%d", i)
+		}
+		if value != q.RTMR[i] {
+			return verdict.Refuse(verdict.EventLogReplay, "appraising event log: it replays RTMR%d to %x, which is %x", i, value, q.RTMR[i])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package folder_test
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/attest/folder"
+	"github.com/assayd/assay/verdict"
+)
+
+// TestShared: the recorded folders give what they say.
+func TestShared(t *testing.T) {
+	base := filepath.Join("..", "..", "..", "shared", "testdata", "evidence")
+	entries, err := os.ReadDir(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("shared testdata is absent")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("shared testdata: used")
+	ran := 0
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		ran++
+		t.Run(e.Name(), func(t *testing.T) {
+			dir, err := os.OpenRoot(filepath.Join(base, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dir.Close() //nolint:errcheck // only read
+			r, err := folder.Appraise(dir.FS())
+			want := r.Case.ErrorKind
+			if r.Case.Kind == "tpm" { // says so, and decides nothing
+				want = verdict.EvidenceUnsupported
+			}
+			if verdict.CodeOf(err) != want {
+				t.Errorf("got %v, want %s, %q", err, r.Case.Expect, want)
+			}
+			if err == nil && (r.Measurement == "" || r.Case.Expect != "accept") {
+				t.Errorf("got %+v", r)
+			}
+		})
+	}
+	if ran < 5 {
+		t.Errorf("%d folders ran", ran)
+	}
+}
+
+var at = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+
+type object = map[string]any
+
+// tdxFolder is a simulated platform as a folder.
+func tdxFolder(t *testing.T) (fstest.MapFS, object) {
+	t.Helper()
+	x := attesttest.NewTDX(t, at)
+	x.Quote.RTMR[0] = [48]byte{}
+	c := x.Collateral()
+	files := fstest.MapFS{}
+	for name, data := range map[string][]byte{
+		"quote.bin": x.QuoteBytes(), "tcb.json": c.TCBInfo, "tcb.pem": c.TCBInfoChain, "qe.json": c.QEIdentity, "qe.pem": c.QEIdentityChain, "pck.crl": c.PCKCRL, "root.crl": c.RootCRL, "root.der": x.Root().Raw,
+	} {
+		files[name] = &fstest.MapFile{Data: data}
+	}
+	return files, object{
+		"name": "made", "kind": "tdx", "origin": "simulated", "format": "tdx-quote", "evidence": "quote.bin", "at": at.Format(time.RFC3339), "expect": "accept",
+		"endorsements": []any{
+			object{"type": "tdx-tcb-info", "file": "tcb.json", "issuer_chain": "tcb.pem"}, object{"type": "tdx-qe-identity", "file": "qe.json", "issuer_chain": "qe.pem"},
+			object{"type": "sgx-pck-crl", "file": "pck.crl"}, object{"type": "sgx-root-crl", "file": "root.crl"},
+		},
+		"roots": []any{object{"type": "intel-sgx-root", "file": "root.der"}},
+		"policy": object{
+			"report_data": hex.EncodeToString(x.Quote.ReportData[:]), "mrtd": []any{hex.EncodeToString(x.Quote.MRTD[:])}, "rtmr": object{"3": hex.EncodeToString(x.Quote.RTMR[3][:])},
+			"accept_tcb_status": []any{"UpToDate"}, "require_collateral": true, "require_crl": true, "require_sept_ve_disable": true, "min_tcb_evaluation_data_number": 17, "allow_debug": false,
+		},
+	}
+}
+
+// TestTDX: a folder, and one change to it.
+func TestTDX(t *testing.T) {
+	zeros := strings.Repeat("00", 64)
+	policy := func(name string, value any) func(fstest.MapFS, object) {
+		return func(_ fstest.MapFS, c object) { c["policy"].(object)[name] = value }
+	}
+	member := func(name string, value any) func(fstest.MapFS, object) {
+		return func(_ fstest.MapFS, c object) { c[name] = value }
+	}
+	for name, tt := range map[string]struct {
+		change func(fstest.MapFS, object)
+		code   verdict.Code // "" with a text is a misuse
+		text   string
+	}{
+		"good":                 {func(fstest.MapFS, object) {}, "", ""},
+		"without demands":      {member("policy", object{}), "", ""},
+		"another report data":  {policy("report_data", zeros), verdict.EvidenceBinding, "REPORTDATA"},
+		"another MRTD":         {policy("mrtd", []any{zeros[:96]}), verdict.GuestMeasurement, "MRTD"},
+		"another RTMR":         {policy("rtmr", object{"2": zeros[:96]}), verdict.GuestRegister, "RTMR2"},
+		"a newer edition":      {policy("min_tcb_evaluation_data_number", 18), verdict.EndorsementRollback, "evaluation number"},
+		"another status alone": {policy("accept_tcb_status", []any{"OutOfDate"}), verdict.TCBStatus, "does not name"},
+		"registers of a log":   {policy("require_event_log_for_rtmr", []any{0}), verdict.EvidenceMissing, "event log"},
+		"Intel's own root":     {member("roots", []any{}), verdict.EndorsementUntrusted, "PCK chain"},
+		"no collateral":        {member("endorsements", []any{}), verdict.EndorsementMissing, "CRL"},
+		"later":                {member("at", at.AddDate(1, 0, 0).Format(time.RFC3339)), verdict.EndorsementExpired, "due at"},
+		"another kind":         {member("kind", "tpm"), verdict.EvidenceUnsupported, "is not appraised"},
+		"another format":       {member("format", "quote"), verdict.EvidenceUnsupported, "is not appraised"},
+		"another endorsement":  {member("endorsements", []any{object{"type": "amd-vcek", "file": "tcb.json"}}), verdict.EvidenceUnsupported, "amd-vcek"},
+		"another root":         {member("roots", []any{object{"type": "tpm-ca", "file": "root.der"}}), verdict.EvidenceUnsupported, "tpm-ca"},
+		"an unknown member":    {member("more", 1), "", "unknown field"},
+		"an unknown demand":    {policy("mrdt", []any{}), "", "unknown field"},
+		"no time":              {func(_ fstest.MapFS, c object) { delete(c, "at") }, "", "no time"},
+		"no evidence":          {func(_ fstest.MapFS, c object) { delete(c, "evidence") }, "", "no evidence"},
+		"a file outside":       {member("evidence", "../quote.bin"), "", "no name of a file"},
+		"a file below":         {member("evidence", "a/quote.bin"), "", "no name of a file"},
+		"a missing file":       {member("evidence", "nothing"), "", "nothing"},
+		"a folder":             {func(f fstest.MapFS, c object) { f["dir/x"] = &fstest.MapFile{}; c["evidence"] = "dir" }, "", "no regular file"},
+		"a large file":         {func(f fstest.MapFS, _ object) { f["quote.bin"].Data = make([]byte, 1<<20+1) }, "", "more than"},
+		"a root twice":         {member("roots", []any{object{"type": "intel-sgx-root", "file": "root.der"}, object{"type": "intel-sgx-root", "file": "root.der"}}), "", "there twice"},
+		"an unreadable root":   {func(f fstest.MapFS, _ object) { f["root.der"].Data = []byte("x") }, "", "intel-sgx-root"},
+		"a short value":        {policy("report_data", "00"), "", "64 bytes in hex"},
+		"a value of no hex":    {policy("mrtd", []any{strings.Repeat("x", 96)}), "", "48 bytes in hex"},
+		"RTMR 4":               {policy("rtmr", object{"4": zeros[:96]}), "", "no RTMR"},
+		"no quote":             {func(f fstest.MapFS, _ object) { f["quote.bin"].Data = []byte("x") }, verdict.EvidenceMalformed, "header"},
+	} {
+		files, c := tdxFolder(t)
+		tt.change(files, c)
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[folder.CaseName] = &fstest.MapFile{Data: data}
+		r, err := folder.Appraise(files)
+		if tt.text == "" {
+			if err != nil || r.Measurement == "" {
+				t.Errorf("%s: got %+v, %v", name, r, err)
+			}
+			continue
+		}
+		_, misuse := errors.AsType[*verdict.Misuse](err)
+		if err == nil || misuse != (tt.code == "") || !misuse && verdict.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s: got %v, want %q with %q", name, err, tt.code, tt.text)
+		}
+		if r.Measurement != "" {
+			t.Errorf("%s: with the error came %+v", name, r)
+		}
+	}
+	for name, text := range map[string]string{"nothing": "", "no JSON": "{", "two": "{} {}"} {
+		if _, err := folder.Appraise(fstest.MapFS{folder.CaseName: &fstest.MapFile{Data: []byte(text)}}); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestSNP: a simulated chip under roots of its own, and one change to it.
+func TestSNP(t *testing.T) {
+	var nonce [verdict.NonceSize]byte
+	made := func() (fstest.MapFS, object) {
+		x := attesttest.NewSNP(t, attest.SNP, []byte("{}"), nonce)
+		c := x.Collection(t)
+		files := fstest.MapFS{"report.bin": &fstest.MapFile{Data: c.Items[attest.LabelEvidence].Value}}
+		for label, item := range c.Items[attest.LabelEndorsements].Nested.Items {
+			files[label] = &fstest.MapFile{Data: item.Value}
+		}
+		roots := x.Input(t).Trust.SNPRoots
+		files["ark"], files["ask"] = &fstest.MapFile{Data: roots[0].ARK.Raw}, &fstest.MapFile{Data: roots[0].ASK.Raw}
+		report, err := attest.ParseSNPReport(c.Items[attest.LabelEvidence].Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files, object{
+			"name": "made", "kind": "snp", "origin": "simulated", "format": "snp-report", "evidence": "report.bin", "at": attesttest.At.Format(time.RFC3339), "expect": "accept",
+			"endorsements": []any{object{"type": "amd-vcek", "file": attest.LabelVCEK}, object{"type": "amd-crl", "file": attest.LabelCRL}},
+			"roots":        []any{object{"type": "amd-ark", "file": "ark"}, object{"type": "amd-ask", "file": "ask"}},
+			"policy": object{"products": []any{"Milan"}, "signers": []any{"vcek"}, "require_crl": true, "allow_smt": true, "vmpl": []any{0},
+				"report_data": hex.EncodeToString(report.ReportData[:]), "measurements": []any{hex.EncodeToString(report.Measurement[:])}},
+		}
+	}
+	policy := func(name string, value any) func(object) {
+		return func(c object) { c["policy"].(object)[name] = value }
+	}
+	for name, tt := range map[string]struct {
+		change func(object)
+		code   verdict.Code
+		text   string
+	}{
+		"good":                 {func(object) {}, "", ""},
+		"without demands":      {func(c object) { c["policy"] = object{"products": []any{"Milan"}, "allow_smt": true} }, "", ""},
+		"another report data":  {policy("report_data", strings.Repeat("00", 64)), verdict.EvidenceBinding, "REPORT_DATA"},
+		"another measurement":  {policy("measurements", []any{strings.Repeat("00", 48)}), verdict.GuestMeasurement, "measurement"},
+		"another VMPL":         {policy("vmpl", []any{1}), verdict.GuestVMPL, "VMPL is 0"},
+		"a floor":              {policy("min_tcb", object{"microcode": 255}), verdict.TCBMinimum, "microcode"},
+		"no SMT":               {policy("allow_smt", false), "", ""},
+		"AMD's own roots":      {func(c object) { c["roots"] = []any{} }, verdict.EndorsementUntrusted, "SNP chain"},
+		"no list":              {func(c object) { c["endorsements"] = c["endorsements"].([]any)[:1] }, verdict.EndorsementMissing, "amd-crl"},
+		"no certificate":       {func(c object) { c["endorsements"] = []any{} }, verdict.EndorsementMissing, "endorsements"},
+		"a VLEK":               {policy("signers", []any{"vlek"}), verdict.EvidenceUnsupported, "VCEK"},
+		"an alias check":       {policy("require_alias_check", true), verdict.EvidenceUnsupported, "require_alias_check"},
+		"provisional firmware": {policy("allow_provisional_firmware", false), verdict.EvidenceUnsupported, "allow_provisional_firmware"},
+		"half a root":          {func(c object) { c["roots"] = c["roots"].([]any)[:1] }, "", "amd-ask"},
+		"an unknown component": {policy("min_tcb", object{"ucode": 1}), "", "min_tcb has no"},
+		"another endorsement":  {func(c object) { c["endorsements"] = []any{object{"type": "x", "file": "ark"}} }, verdict.EvidenceUnsupported, `"x"`},
+	} {
+		files, c := made()
+		tt.change(c)
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[folder.CaseName] = &fstest.MapFile{Data: data}
+		r, err := folder.Appraise(files)
+		if tt.text == "" {
+			if err != nil || r.Measurement == "" {
+				t.Errorf("%s: got %+v, %v", name, r, err)
+			}
+			continue
+		}
+		_, misuse := errors.AsType[*verdict.Misuse](err)
+		if err == nil || misuse != (tt.code == "") || !misuse && verdict.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s: got %v, want %q with %q", name, err, tt.code, tt.text)
+		}
+	}
+}
