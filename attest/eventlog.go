@@ -4,6 +4,7 @@ package attest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
 
@@ -22,6 +23,8 @@ const (
 // for confidential computing).
 const (
 	evNoAction    = 3 // says something, and is not extended
+	evSeparator   = 4 // the firmware hands over
+	algSHA256     = 0x000b
 	algSHA384     = 0x000c
 	ccFirstRTMR   = 1 // register index of RTMR0; 0 is MRTD
 	logSignature  = "Spec ID Event03\x00"
@@ -35,9 +38,9 @@ type LogEvent struct {
 	// Index is the register: of a TPM the PCR, of a TD 0 for MRTD and i+1 for RTMRi.
 	Index int
 	Type  uint32
-	// SHA384 is its digest, nil in logs without.
-	SHA384 []byte
-	Data   []byte
+	// SHA256 and SHA384 are its digests, nil in logs without.
+	SHA256, SHA384 []byte
+	Data           []byte
 }
 
 func badLog(format string, args ...any) error {
@@ -76,7 +79,10 @@ func ParseEventLog(data []byte) ([]LogEvent, error) {
 				return nil, badLog("event %d has a digest of algorithm 0x%04x, which the log does not name, or twice", len(events), algorithm)
 			}
 			seen[algorithm] = true
-			if algorithm == algSHA384 {
+			switch algorithm {
+			case algSHA256:
+				e.SHA256 = digest
+			case algSHA384:
 				e.SHA384 = digest
 			}
 		}
@@ -114,7 +120,8 @@ func (c *logCutter) header() (map[uint16]int, error) {
 	sizes := map[uint16]int{}
 	for range min(spec.n32(), maxLogDigests+1) {
 		algorithm, size := binary.LittleEndian.Uint16(spec.take(2)), spec.u16()
-		if spec.short || size == 0 || size > sha512.Size || sizes[algorithm] != 0 || len(sizes) == maxLogDigests || algorithm == algSHA384 && size != sha512.Size384 {
+		if spec.short || size == 0 || size > sha512.Size || sizes[algorithm] != 0 || len(sizes) == maxLogDigests ||
+			algorithm == algSHA256 && size != sha256.Size || algorithm == algSHA384 && size != sha512.Size384 {
 			return nil, badLog("the list of its algorithms is not readable")
 		}
 		sizes[algorithm] = size
@@ -138,16 +145,61 @@ func replayRTMR(events []LogEvent, rtmr int) (value [48]byte, count int) {
 	return value, count
 }
 
+// startupLocality begins the data of the event that says at which locality a TPM was
+// started, which is the last byte of PCR 0 then.
+const startupLocality = "StartupLocality\x00"
+
+// firmwarePCRs are those that the firmware ends with a separator (PC Client PFP
+// §3.3.4).
+const firmwarePCRs = 8
+
+// separator is what a firmware measures that hands over without an error.
+var separator = sha256.Sum256(make([]byte, 4))
+
+// replayPCR folds the events of a PCR of the SHA-256 bank.
+func replayPCR(events []LogEvent, pcr int) (value [sha256.Size]byte, err error) {
+	count, separators := 0, 0
+	for _, e := range events {
+		if e.Index != pcr {
+			continue
+		}
+		if e.Type == evNoAction {
+			if bytes.HasPrefix(e.Data, []byte(startupLocality)) {
+				if pcr != 0 || count > 0 || len(e.Data) != len(startupLocality)+1 || value != [sha256.Size]byte{} {
+					return value, verdict.Refuse(verdict.EventLogEvent, "appraising event log: a startup locality of PCR %d, or after its events", pcr)
+				}
+				value[sha256.Size-1] = e.Data[len(startupLocality)]
+			}
+			continue
+		}
+		if e.SHA256 == nil {
+			return value, verdict.Refuse(verdict.EventLogIncomplete, "appraising event log: an event of PCR %d has no SHA-256", pcr)
+		}
+		if e.Type == evSeparator {
+			separators++
+			if !bytes.Equal(e.SHA256, separator[:]) {
+				return value, verdict.Refuse(verdict.EventLogEvent, "appraising event log: PCR %d has a separator that says an error", pcr)
+			}
+		}
+		value = sha256.Sum256(append(value[:], e.SHA256...))
+		count++
+	}
+	if count == 0 {
+		return value, verdict.Refuse(verdict.EventLogIncomplete, "appraising event log: it has no event of PCR %d", pcr)
+	}
+	if pcr < firmwarePCRs && separators != 1 {
+		return value, verdict.Refuse(verdict.EventLogEvent, "appraising event log: PCR %d has %d separators, want 1", pcr, separators)
+	}
+	return value, nil
+}
+
 // checkLog compares registers with a log: each has events in it, which replay to
 // its value. A register without events would replay to anything.
 func (q *TDXQuote) checkLog(data []byte, registers []int) error {
 	if len(registers) == 0 {
 		return nil
 	}
-	if len(data) == 0 {
-		return verdict.Fail(verdict.EvidenceMissing, "appraising event log: it is not there")
-	}
-	events, err := ParseEventLog(data)
+	events, err := presentLog(data)
 	if err != nil {
 		return err
 	}
@@ -164,4 +216,12 @@ func (q *TDXQuote) checkLog(data []byte, registers []int) error {
 		}
 	}
 	return nil
+}
+
+// presentLog parses a log that has to be there.
+func presentLog(data []byte) ([]LogEvent, error) {
+	if len(data) == 0 {
+		return nil, verdict.Fail(verdict.EvidenceMissing, "appraising event log: it is not there")
+	}
+	return ParseEventLog(data)
 }

@@ -142,6 +142,7 @@ const (
 	EventLogMalformed      Code = "eventlog.malformed"
 	EventLogReplay         Code = "eventlog.replay"
 	EventLogIncomplete     Code = "eventlog.incomplete"
+	EventLogEvent          Code = "eventlog.event"
 	TPMMagic               Code = "tpm.magic"
 	TPMAK                  Code = "tpm.ak"
 	TPMBank                Code = "tpm.bank"
@@ -331,6 +332,7 @@ var codes = []CodeInfo{
 	{EventLogMalformed, KindRefusal, "the event log is not parsable", "log and appraiser may differ in version"},
 	{EventLogReplay, KindRefusal, "the event log does not replay to the register", "the log is not that of this start"},
 	{EventLogIncomplete, KindRefusal, "the event log has no event of a register that is read from it", "a register without events proves nothing"},
+	{EventLogEvent, KindRefusal, "the event log has an event that a good start does not have", "find out what the firmware reported"},
 	{TPMMagic, KindRefusal, "not a structure that a TPM made", "treat it as forged"},
 	{TPMAK, KindRefusal, "the attestation key is not proven to live in an accepted TPM", "check the EK certificate's CA"},
 	{TPMBank, KindRefusal, "another PCR bank than SHA-256", "use the SHA-256 bank"},

@@ -7,9 +7,9 @@
 // [Appraise] is the entry point. Where assay's own policy is strict, a folder
 // demands what its policy names and nothing else, and relaxes what it names.
 //
-// Kinds tdx and snp are appraised. What a folder asks for and this package does not
-// do yet (kinds tpm, azure-snp and azure-tdx, certificate tables, and some demands)
-// is evidence.unsupported, which decides nothing.
+// Kinds tdx, snp and tpm are appraised. What a folder asks for and this package does
+// not do yet (kinds azure-snp and azure-tdx, certificate tables, and some demands) is
+// evidence.unsupported, which decides nothing.
 package folder
 
 import (
@@ -21,7 +21,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -152,6 +154,8 @@ func Appraise(fsys fs.FS) (Report, error) {
 		err = f.tdx(&r)
 	case "snp snp-report":
 		err = f.snp(&r)
+	case "tpm tpm-quote":
+		err = f.tpm(&r)
 	default:
 		err = unsupported("kind %s in format %s is not appraised by this version", quote(r.Case.Kind), quote(r.Case.Format))
 	}
@@ -448,4 +452,121 @@ func (f *reader) snpRoots(c *Case, p *Policy) ([]attest.SNPRoot, error) {
 		return nil, malformed("roots of its own want amd-ark, amd-ask and one product")
 	}
 	return []attest.SNPRoot{{Line: attest.ProductLine(p.Products[0]), ARK: ark, ASK: ask}}, nil
+}
+
+// pcrFile is the part with the values of a bank.
+type pcrFile struct {
+	Bank   string            `json:"bank"`
+	Values map[string]string `json:"values"`
+}
+
+// pcrsOf reads values by the numbers of PCRs.
+func pcrsOf(what string, values map[string]string) (attest.PCRs, error) {
+	out := attest.PCRs{}
+	for name, text := range values {
+		i, err := strconv.Atoi(name)
+		if err != nil || i < 0 || i > 23 || name != strconv.Itoa(i) {
+			return nil, malformed("%s: there is no PCR %s", what, quote(name))
+		}
+		var value [attest.SHA256Size]byte
+		if err := unhex(what, text, value[:]); err != nil {
+			return nil, err
+		}
+		out[i] = value
+	}
+	return out, nil
+}
+
+func (f *reader) tpm(r *Report) error {
+	c, p := &r.Case, &r.Case.Policy
+	if err := known("endorsements", c.Endorsements, "tpm-ak-cert", "tpm-intermediate"); err != nil {
+		return err
+	}
+	if err := known("roots", c.Roots, "tpm-ca"); err != nil {
+		return err
+	}
+	if p.Bank != "" && p.Bank != "sha256" {
+		return verdict.Refuse(verdict.TPMBank, "appraising evidence folder: the policy is about bank %s, want sha256", quote(p.Bank))
+	}
+	var data pcrFile
+	parts := map[string][]byte{}
+	for _, name := range []string{"signature", "pcrs", "ak_public", "event_log"} {
+		if c.Parts[name] == "" {
+			continue
+		}
+		var err error
+		if parts[name], err = f.read(c.Parts[name]); err != nil {
+			return err
+		}
+	}
+	if parts["signature"] == nil || parts["pcrs"] == nil || parts["ak_public"] == nil {
+		return verdict.Fail(verdict.EvidenceMissing, "appraising evidence folder: a quote wants the parts signature, pcrs and ak_public")
+	}
+	if err := json.Unmarshal(parts["pcrs"], &data); err != nil {
+		return malformed("pcrs: %w", err)
+	}
+	if data.Bank != "sha256" {
+		return verdict.Refuse(verdict.TPMBank, "appraising evidence folder: the values are of bank %s, want sha256", quote(data.Bank))
+	}
+	evidence, err := f.read(c.Evidence)
+	if err != nil {
+		return err
+	}
+	values, err := pcrsOf("pcrs", data.Values)
+	if err != nil {
+		return err
+	}
+	expected := attest.TPMExpected{Required: p.RequiredPCRs, EventLog: parts["event_log"], FromLog: p.RequireEventLogFor, ResetCount: p.ResetCount, RestartCount: p.RestartCount, RequireSafe: p.RequireSafe}
+	if expected.Values, err = pcrsOf("pcr_values", p.PCRValues); err != nil {
+		return err
+	}
+	if p.TPMNonce != nil {
+		if expected.Nonce, err = hex.DecodeString(*p.TPMNonce); err != nil {
+			return malformed("nonce: %w", err)
+		}
+	}
+	trust := attest.Trust{Kinds: []attest.Kind{attest.TPM}}
+	ca, err := f.root(c.Roots, "tpm-ca")
+	if err != nil {
+		return err
+	}
+	if ca == nil {
+		return malformed("a TPM wants a root of type tpm-ca: nobody is trusted without")
+	}
+	trust.AKCAs = []*x509.Certificate{ca}
+	endorsements := attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{}}
+	for kind, item := range map[string][2]string{
+		"tpm-ak-cert": {attest.LabelAKCertificate, attest.TypeCertificate}, "tpm-intermediate": {attest.LabelIntermediates, attest.TypeCertificates},
+	} {
+		der, _, err := f.take(c.Endorsements, kind)
+		if err != nil {
+			return err
+		}
+		if der != nil {
+			endorsements.Items[item[0]] = attest.Item{MediaType: item[1], Value: der}
+		}
+	}
+	quoted := attest.Collection{Type: attest.TypeTPMQuote, Items: map[string]attest.Item{
+		attest.LabelQuote: {MediaType: attest.TypeTPMAttest, Value: evidence}, attest.LabelSignature: {MediaType: attest.TypeTPMSignature, Value: parts["signature"]},
+		attest.LabelAKPublic: {MediaType: attest.TypeTPMPublic, Value: parts["ak_public"]}, attest.LabelPCRs: {MediaType: attest.TypeTPMPCRs, Value: values.Concatenate()},
+	}}
+	items := map[string]attest.Item{attest.LabelEvidence: {Nested: &quoted}}
+	if len(endorsements.Items) > 0 {
+		items[attest.LabelEndorsements] = attest.Item{Nested: &endorsements}
+	}
+	collection, err := attest.Collection{Type: attest.CollectionType, Items: items}.Marshal()
+	if err != nil {
+		return malformed("%w", err)
+	}
+	result, err := attest.AppraiseQuote(collection, expected, trust, c.At)
+	if err != nil {
+		return err
+	}
+	// The quote says which PCRs they are; a file that says otherwise means something
+	// else.
+	if !maps.Equal(result.PCRs, values) {
+		return verdict.Refuse(verdict.TPMSelection, "appraising evidence folder: the values are named as other PCRs than the quote selects")
+	}
+	r.Claims = result.Claims
+	return nil
 }

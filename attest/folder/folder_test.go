@@ -3,12 +3,19 @@
 package folder_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -44,15 +51,8 @@ func TestShared(t *testing.T) {
 			}
 			defer dir.Close() //nolint:errcheck // only read
 			r, err := folder.Appraise(dir.FS())
-			want := r.Case.ErrorKind
-			if r.Case.Kind == "tpm" { // says so, and decides nothing
-				want = verdict.EvidenceUnsupported
-			}
-			if verdict.CodeOf(err) != want {
-				t.Errorf("got %v, want %s, %q", err, r.Case.Expect, want)
-			}
-			if err == nil && (r.Measurement == "" || r.Case.Expect != "accept") {
-				t.Errorf("got %+v", r)
+			if verdict.CodeOf(err) != r.Case.ErrorKind || (err == nil) != (r.Case.Expect == "accept") {
+				t.Errorf("got %v, want %s, %q", err, r.Case.Expect, r.Case.ErrorKind)
 			}
 		})
 	}
@@ -116,7 +116,7 @@ func TestTDX(t *testing.T) {
 		"Intel's own root":     {member("roots", []any{}), verdict.EndorsementUntrusted, "PCK chain"},
 		"no collateral":        {member("endorsements", []any{}), verdict.EndorsementMissing, "CRL"},
 		"later":                {member("at", at.AddDate(1, 0, 0).Format(time.RFC3339)), verdict.EndorsementExpired, "due at"},
-		"another kind":         {member("kind", "tpm"), verdict.EvidenceUnsupported, "is not appraised"},
+		"another kind":         {member("kind", "azure-tdx"), verdict.EvidenceUnsupported, "is not appraised"},
 		"another format":       {member("format", "quote"), verdict.EvidenceUnsupported, "is not appraised"},
 		"another endorsement":  {member("endorsements", []any{object{"type": "amd-vcek", "file": "tcb.json"}}), verdict.EvidenceUnsupported, "amd-vcek"},
 		"another root":         {member("roots", []any{object{"type": "tpm-ca", "file": "root.der"}}), verdict.EvidenceUnsupported, "tpm-ca"},
@@ -231,6 +231,162 @@ func TestSNP(t *testing.T) {
 		_, misuse := errors.AsType[*verdict.Misuse](err)
 		if err == nil || misuse != (tt.code == "") || !misuse && verdict.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s: got %v, want %q with %q", name, err, tt.code, tt.text)
+		}
+	}
+}
+
+// eventLog is a crypto-agile log of SHA-256: a line is PCR, type and data.
+func eventLog(lines ...[3]any) []byte {
+	le := binary.LittleEndian
+	spec := append([]byte("Spec ID Event03\x00"), 0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0)
+	out := le.AppendUint32(append([]byte{0, 0, 0, 0, 3, 0, 0, 0}, make([]byte, 20)...), uint32(len(spec)))
+	out = append(out, spec...)
+	for _, l := range lines {
+		pcr, kind, data := l[0].(int), l[1].(int), []byte(l[2].(string))
+		sum := sha256.Sum256(data)
+		out = le.AppendUint32(le.AppendUint32(out, uint32(pcr)), uint32(kind))
+		out = append(le.AppendUint16(le.AppendUint32(out, 1), 0x0b), sum[:]...)
+		out = append(le.AppendUint32(out, uint32(len(data))), data...)
+	}
+	return out
+}
+
+// TestTPM: a simulated TPM, and one change to its folder.
+func TestTPM(t *testing.T) {
+	good := [][3]any{{0, 3, "StartupLocality\x00\x03"}, {0, 8, "firmware"}, {0, 4, "\x00\x00\x00\x00"}, {4, 5, "boot"}, {4, 4, "\x00\x00\x00\x00"}, {4, 5, "more"}, {9, 13, "grub"}}
+	fold := func(start byte, data ...string) (v [32]byte) {
+		v[31] = start
+		for _, d := range data {
+			sum := sha256.Sum256([]byte(d))
+			v = sha256.Sum256(append(v[:], sum[:]...))
+		}
+		return v
+	}
+	p := attesttest.NewTPM(t, attesttest.Statement(t), attesttest.Nonce(1))
+	const zeros = "\x00\x00\x00\x00"
+	p.PCRs[0], p.PCRs[4], p.PCRs[9] = fold(3, "firmware", zeros), fold(0, "boot", zeros, "more"), fold(0, "grub")
+	p.AKTemplate = &x509.Certificate{Subject: pkix.Name{CommonName: "AK"}, NotBefore: attesttest.At.Add(-time.Hour), NotAfter: attesttest.At.Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature}
+	collection := p.Collection(t)
+	quote, endorsements := collection.Items[attest.LabelEvidence].Nested.Items, collection.Items[attest.LabelEndorsements].Nested.Items
+	ca := p.CA(t)
+	values := object{}
+	for i := range 16 {
+		values[strconv.Itoa(i)] = hex.EncodeToString(p.PCRs[i][:])
+	}
+	bound := verdict.QuoteData(p.Statement, p.Nonces)
+	made := func() (fstest.MapFS, object) {
+		pcrs, err := json.Marshal(object{"bank": "sha256", "values": values})
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := fstest.MapFS{}
+		for name, data := range map[string][]byte{"quote": quote[attest.LabelQuote].Value, "signature": quote[attest.LabelSignature].Value, "ak": quote[attest.LabelAKPublic].Value,
+			"cert": endorsements[attest.LabelAKCertificate].Value, "ca": ca.Raw, "log": eventLog(good...), "pcrs": pcrs} {
+			files[name] = &fstest.MapFile{Data: data}
+		}
+		return files, object{
+			"name": "made", "kind": "tpm", "origin": "simulated", "format": "tpm-quote", "evidence": "quote", "at": attesttest.At.Format(time.RFC3339), "expect": "accept",
+			"parts":        object{"signature": "signature", "pcrs": "pcrs", "ak_public": "ak", "event_log": "log"},
+			"endorsements": []any{object{"type": "tpm-ak-cert", "file": "cert"}},
+			"roots":        []any{object{"type": "tpm-ca", "file": "ca"}},
+			"policy": object{"bank": "sha256", "nonce": hex.EncodeToString(bound[:]), "required_pcrs": []any{0, 4, 9}, "require_event_log_for": []any{0, 4, 9}, "require_safe": true,
+				"reset_count": 2, "restart_count": 0, "pcr_values": object{"11": hex.EncodeToString(p.PCRs[11][:])}},
+		}
+	}
+	policy := func(name string, value any) func(fstest.MapFS, object) {
+		return func(_ fstest.MapFS, c object) { c["policy"].(object)[name] = value }
+	}
+	file := func(name string, data []byte) func(fstest.MapFS, object) {
+		return func(f fstest.MapFS, _ object) { f[name].Data = data }
+	}
+	log := func(change func(l [][3]any) [][3]any) func(fstest.MapFS, object) {
+		return file("log", eventLog(change(slices.Clone(good))...))
+	}
+	without := func(i int) func([][3]any) [][3]any {
+		return func(l [][3]any) [][3]any { return slices.Delete(l, i, i+1) }
+	}
+	relabelled := func(f fstest.MapFS, _ object) {
+		f["pcrs"].Data = bytes.Replace(f["pcrs"].Data, []byte(`"15":`), []byte(`"23":`), 1)
+	}
+	for name, tt := range map[string]struct {
+		change func(fstest.MapFS, object)
+		code   verdict.Code // "" with a text is a misuse
+		text   string
+	}{
+		"good":            {func(fstest.MapFS, object) {}, "", ""},
+		"without demands": {func(_ fstest.MapFS, c object) { c["policy"] = object{} }, "", ""},
+		"another nonce":   {policy("nonce", "9009"), verdict.EvidenceNonce, "extraData"},
+		"another bank":    {policy("bank", "sha1"), verdict.TPMBank, "the policy is about bank"},
+		"values of another bank": {func(f fstest.MapFS, _ object) {
+			f["pcrs"].Data = bytes.Replace(f["pcrs"].Data, []byte("sha256"), []byte("sha1"), 1)
+		}, verdict.TPMBank, "the values are of bank"},
+		"a PCR not selected":    {policy("required_pcrs", []any{16}), verdict.TPMSelection, "pcr16 is not selected"},
+		"a log of one":          {policy("require_event_log_for", []any{16}), verdict.TPMSelection, "pcr16 is not selected"},
+		"another value":         {policy("pcr_values", object{"11": strings.Repeat("00", 32)}), verdict.GuestRegister, "pcr11"},
+		"another reset":         {policy("reset_count", 3), verdict.TPMReset, "resets"},
+		"another restart":       {policy("restart_count", 1), verdict.TPMReset, "restarts"},
+		"other labels":          {relabelled, verdict.TPMSelection, "other PCRs than the quote selects"},
+		"no log":                {func(_ fstest.MapFS, c object) { delete(c["parts"].(object), "event_log") }, verdict.EvidenceMissing, "event log"},
+		"no signature":          {func(_ fstest.MapFS, c object) { delete(c["parts"].(object), "signature") }, verdict.EvidenceMissing, "signature"},
+		"an event changed":      {log(func(l [][3]any) [][3]any { l[3][2] = "other"; return l }), verdict.EventLogReplay, "pcr4"},
+		"an event less":         {log(without(5)), verdict.EventLogReplay, "pcr4"},
+		"no event of a PCR":     {log(without(6)), verdict.EventLogIncomplete, "PCR 9"},
+		"no locality":           {log(without(0)), verdict.EventLogReplay, "pcr0"},
+		"a late locality":       {log(func(l [][3]any) [][3]any { l[0], l[1] = l[1], l[0]; return l }), verdict.EventLogEvent, "startup locality"},
+		"a locality of PCR 4":   {log(func(l [][3]any) [][3]any { return slices.Insert(l, 3, [3]any{4, 3, "StartupLocality\x00\x03"}) }), verdict.EventLogEvent, "startup locality"},
+		"no separator":          {log(without(2)), verdict.EventLogEvent, "0 separators"},
+		"two separators":        {log(func(l [][3]any) [][3]any { return append(l, l[2]) }), verdict.EventLogEvent, "2 separators"},
+		"an error's separator":  {log(func(l [][3]any) [][3]any { l[2][2] = "\x01\x00\x00\x00"; return l }), verdict.EventLogEvent, "says an error"},
+		"the header alone":      {file("log", eventLog()), verdict.EventLogIncomplete, "no event"},
+		"another authority":     {file("ca", attesttest.NewTDX(t, attesttest.At).Root().Raw), verdict.EndorsementUntrusted, "tpm-ak-certificate"},
+		"no authority":          {func(_ fstest.MapFS, c object) { c["roots"] = []any{} }, "", "tpm-ca"},
+		"no certificate":        {func(_ fstest.MapFS, c object) { c["endorsements"] = []any{} }, verdict.EndorsementMissing, "endorsements"},
+		"another's endorsement": {func(_ fstest.MapFS, c object) { c["endorsements"] = []any{object{"type": "amd-vcek", "file": "cert"}} }, verdict.EvidenceUnsupported, "amd-vcek"},
+		"another's root":        {func(_ fstest.MapFS, c object) { c["roots"] = []any{object{"type": "amd-ark", "file": "ca"}} }, verdict.EvidenceUnsupported, "amd-ark"},
+		"PCR 24":                {policy("pcr_values", object{"24": strings.Repeat("00", 32)}), "", "no PCR"},
+		"PCR 01":                {policy("pcr_values", object{"01": strings.Repeat("00", 32)}), "", "no PCR"},
+		"a nonce of no hex":     {policy("nonce", "x"), "", "nonce"},
+		"no values":             {file("pcrs", []byte("x")), "", "pcrs"},
+		"another quote": {func(f fstest.MapFS, _ object) {
+			d := slices.Clone(f["quote"].Data)
+			d[len(d)-1] ^= 1
+			f["quote"].Data = d
+		}, verdict.EvidenceSignature, "signature"},
+	} {
+		files, c := made()
+		tt.change(files, c)
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[folder.CaseName] = &fstest.MapFile{Data: data}
+		r, err := folder.Appraise(files)
+		if tt.text == "" {
+			if err != nil || r.Claims.InstanceIdentity != attest.Affirming || r.Claims.Hardware != attest.NoClaim {
+				t.Errorf("%s: got %+v, %v", name, r, err)
+			}
+			continue
+		}
+		_, misuse := errors.AsType[*verdict.Misuse](err)
+		if err == nil || misuse != (tt.code == "") || !misuse && verdict.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s: got %v, want %q with %q", name, err, tt.code, tt.text)
+		}
+	}
+	// A TPM that lost power, of which the same folder is good.
+	unsafe := *p
+	unsafe.Quote.Safe = false
+	items := unsafe.Collection(t).Items[attest.LabelEvidence].Nested.Items
+	for demanded, code := range map[bool]verdict.Code{true: verdict.TPMReset, false: ""} {
+		files, c := made()
+		files["quote"].Data, files["signature"].Data = items[attest.LabelQuote].Value, items[attest.LabelSignature].Value
+		c["policy"].(object)["require_safe"] = demanded
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[folder.CaseName] = &fstest.MapFile{Data: data}
+		if _, err := folder.Appraise(files); verdict.CodeOf(err) != code {
+			t.Errorf("a clock that is not safe, where one is demanded %v: got %v", demanded, err)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func TestEvidenceAppraise(t *testing.T) {
 	check(1, "reject", "guest.debug", false)
 	setCase("tdx", "accept", true)
 	check(0, "accept", "", true)
-	setCase("tpm", "accept", true)
+	setCase("azure-tdx", "accept", true)
 	check(3, "undecided", "evidence.unsupported", false)
 	if err := os.Remove(filepath.Join(dir, "case.json")); err != nil {
 		t.Fatal(err)
