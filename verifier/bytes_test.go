@@ -506,3 +506,63 @@ func subjectRange(payload []byte) map[string][2]int {
 
 // signedBytes are of a digest in hex: some changes leave none.
 var signedBytes = map[string][]verdict.Code{"subject": {verdict.SigInvalid, verdict.InputMalformed}}
+
+// attachAttestation writes cosign's .att manifest with one envelope.
+func (k *kit) attachAttestation(envelope []byte) {
+	k.t.Helper()
+	config := []byte("{}")
+	for _, b := range [][]byte{envelope, config} {
+		if err := k.store.PutBlob(k.t.Context(), repo, b); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	descriptor := func(mediaType string, data []byte) map[string]any {
+		return map[string]any{"mediaType": mediaType, "digest": verdict.SHA256(data), "size": len(data)}
+	}
+	layer := descriptor("application/vnd.dsse.envelope.v1+json", envelope)
+	layer["annotations"] = map[string]string{"dev.cosignproject.cosign/signature": ""}
+	m := mustJSON(k.t, map[string]any{"schemaVersion": 2, "mediaType": sigstoretest.TypeManifest, "config": descriptor(sigstoretest.TypeConfig, config), "layers": []any{layer}})
+	if err := k.store.PutManifest(k.t.Context(), repo, "sha256-"+k.image.Digest.Hex()+".att", sigstoretest.TypeManifest, []byte(m)); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// TestBytesOfAttestations: which check refuses which byte of an envelope in cosign's
+// .att manifest.
+func TestBytesOfAttestations(t *testing.T) {
+	k := newKit(t)
+	key, public := newKey(t, "p256")
+	var bundle struct {
+		Envelope struct {
+			Payload     []byte `json:"payload"`
+			PayloadType string `json:"payloadType"`
+			Signatures  []struct {
+				Sig []byte `json:"sig"`
+			} `json:"signatures"`
+		} `json:"dsseEnvelope"`
+	}
+	if err := json.Unmarshal(k.bundle(k.image, sign{Key: key, At: signedAt, NoLog: true, Predicate: verifier.PredicateProvenance, Content: provenance(builder)}), &bundle); err != nil {
+		t.Fatal(err)
+	}
+	p := oneOff(t, verifier.OneOff{Keys: [][]byte{public}, Attestation: verifier.PredicateProvenance})
+	ranges := func(payload []byte) map[string][2]int {
+		out := map[string][2]int{}
+		find(out, "type", payload, []byte("https://in-toto.io/Statement/v1"))
+		find(out, "predicate type", payload, []byte(verifier.PredicateProvenance))
+		find(out, "builder", payload, []byte(builder))
+		find(out, "subject", payload, []byte(k.image.Digest.Hex()))
+		return out
+	}
+	sweep(t, []byte(mustJSON(t, bundle.Envelope)), map[string]field{
+		"payload": {asBase64, ranges, map[string][]verdict.Code{
+			"type": {verdict.StatementType, verdict.InputMalformed}, "predicate type": {verdict.SigNoneOfKind}, "builder": {verdict.SigInvalid}, "subject": {verdict.SigInvalid, verdict.InputMalformed},
+		}},
+		"payloadType":    is(asText, verdict.StatementType),
+		"signatures.sig": is(asBase64, verdict.SigInvalid),
+	}, func(data []byte) verdict.Code {
+		k := k.fresh()
+		k.attachAttestation(data)
+		_, code, _ := k.check(p)
+		return code
+	})
+}

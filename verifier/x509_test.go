@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/json"
 	"encoding/pem"
 	"strings"
 	"testing"
@@ -27,6 +28,11 @@ func TestX509(t *testing.T) {
 	p := policy(t, "version: 1\nauthorities:\n  own:\n    x509:\n      trust-stores: [own]\n      subject: release.acme.example\n    revocation: off\nrules:\n  - {name: all, repositories: ['**'], authorities: [own]}\n")
 	denied := func(san string) verdict.DenyList {
 		return verdict.DenyList{V: 1, Identities: []verdict.DeniedIdentity{{Issuer: root.Subject.String(), SAN: san}}}
+	}
+	signed := func(k *kit, leaf *x509.Certificate) sigstoretest.Layer {
+		l := k.layer(k.image, sign{Key: leafKey, At: signedAt, NoLog: true})
+		l.Annotations["dev.sigstore.cosign/certificate"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}))
+		return l
 	}
 	bare := func(l *sigstoretest.Layer) { delete(l.Annotations, "dev.sigstore.cosign/certificate") }
 	for name, tt := range map[string]struct {
@@ -59,8 +65,7 @@ func TestX509(t *testing.T) {
 				tt.leaf(c)
 			}
 			leaf := issueCert(t, c, root, leafKey.Public(), rootKey)
-			l := k.layer(k.image, sign{Key: leafKey, At: signedAt, NoLog: true})
-			l.Annotations["dev.sigstore.cosign/certificate"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}))
+			l := signed(k, leaf)
 			if tt.layer != nil {
 				tt.layer(&l)
 			}
@@ -71,4 +76,36 @@ func TestX509(t *testing.T) {
 			}
 		})
 	}
+
+	// Which check refuses which byte.
+	t.Run("bytes", func(t *testing.T) {
+		k := newKit(t)
+		c := certTemplate("release", false)
+		c.DNSNames = []string{"release.acme.example"}
+		leaf := issueCert(t, c, root, leafKey.Public(), rootKey)
+		l := signed(k, leaf)
+		ranges := func(der []byte) map[string][2]int {
+			out := map[string][2]int{}
+			find(out, "name", der, []byte("release.acme.example"))
+			find(out, "key", der, leaf.RawSubjectPublicKeyInfo[len(leaf.RawSubjectPublicKeyInfo)-64:])
+			find(out, "signature", der, leaf.Signature[len(leaf.Signature)-30:])
+			return out
+		}
+		sweep(t, []byte(mustJSON(t, map[string]string{"signature": l.Annotations["dev.cosignproject.cosign/signature"], "certificate": l.Annotations["dev.sigstore.cosign/certificate"]})), map[string]field{
+			"signature": is(asBase64, verdict.SigInvalid),
+			"certificate": {asPEM, ranges, map[string][]verdict.Code{
+				"name": {verdict.CertUntrusted}, "key": {verdict.InputMalformed}, "signature": {verdict.CertUntrusted},
+			}},
+		}, func(data []byte) verdict.Code {
+			var changed map[string]string
+			if err := json.Unmarshal(data, &changed); err != nil {
+				t.Fatal(err)
+			}
+			k := k.fresh()
+			k.attachLayers(k.image, sigstoretest.Layer{Payload: l.Payload, Annotations: map[string]string{"dev.cosignproject.cosign/signature": changed["signature"], "dev.sigstore.cosign/certificate": changed["certificate"]}})
+			v := newVerifier(t, verifier.Config{Policy: p, Roots: roots, Source: k.source()})
+			_, code, _ := verify(t.Context(), t, v, k.image, now)
+			return code
+		})
+	})
 }

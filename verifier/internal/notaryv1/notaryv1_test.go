@@ -649,3 +649,43 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestBytes: which check refuses which byte of the metadata.
+func TestBytes(t *testing.T) {
+	for name, code := range map[string]verdict.Code{
+		"root.json": verdict.SigInvalid, "timestamp.json": verdict.SigInvalid, "snapshot.json": verdict.RegistryDigestMismatch, "targets.json": verdict.RegistryDigestMismatch,
+	} {
+		c := newCollection(t)
+		good := c.File(name)
+		ranges := map[string]string{"signature": `"sig":"`, "expiry": `"expires":"20`}
+		if name != "root.json" {
+			ranges["hash"] = `"sha256":"`
+		}
+		for what, mark := range ranges {
+			at, seen := bytes.Index(good, []byte(mark)), 0
+			if at < 0 {
+				t.Fatalf("%s has no %s", name, what)
+			}
+			for i := at + len(mark); good[i] != '"'; i++ {
+				bad := bytes.Clone(good)
+				bad[i] ^= 1
+				c.Replace(name, bad)
+				_, err := refresh(t, c, config(c), tuf.NewMemory(), now)
+				switch got := verdict.CodeOf(err); got {
+				case code:
+					seen++
+				case verdict.InputMalformed, verdict.TrustStale: // no base64, no date, or one that is over
+				default:
+					t.Errorf("%s, %s: byte %d: got %v, want %s", name, what, i-at, err, code)
+				}
+			}
+			if seen == 0 {
+				t.Errorf("%s, %s: no byte is refused with %s", name, what, code)
+			}
+		}
+		c.Replace(name, good)
+		if _, err := refresh(t, c, config(c), tuf.NewMemory(), now); err != nil {
+			t.Errorf("%s, as it was: %v", name, err)
+		}
+	}
+}

@@ -741,3 +741,50 @@ func TestOneChange(t *testing.T) {
 		})
 	}
 }
+
+// TestBytes: which check refuses which byte of the metadata, where the one that names
+// it has its hash and where it has not.
+func TestBytes(t *testing.T) {
+	named := map[string]verdict.Code{"timestamp.json": verdict.SigInvalid, "1.snapshot.json": verdict.RegistryDigestMismatch, "1.targets.json": verdict.RegistryDigestMismatch}
+	for _, bare := range []bool{false, true} {
+		for name, code := range named {
+			w := newWorld(t)
+			w.Bare = bare
+			w.Publish()
+			if bare {
+				code = verdict.SigInvalid
+			}
+			good := w.Served[name]
+			ranges := map[string]string{"signature": `"sig":"`, "expiry": `"expires":"20`, "specification": `"spec_version":"1.`}
+			if !bare || name == "1.targets.json" {
+				ranges["hash"] = `"sha256":"`
+			}
+			for what, mark := range ranges {
+				at, seen := bytes.Index(good, []byte(mark)), 0
+				if at < 0 {
+					t.Fatalf("%s has no %s", name, what)
+				}
+				for i := at + len(mark); good[i] != '"'; i++ {
+					bad := bytes.Clone(good)
+					bad[i] ^= 1
+					w.Served[name] = bad
+					w.store = tuf.NewMemory()
+					_, err := w.refresh(t, now)
+					switch got := verdict.CodeOf(err); got {
+					case code:
+						seen++
+					case verdict.InputMalformed, verdict.TrustStale: // no hex, no date, or one that is over
+					default:
+						t.Errorf("%s, %s, hashes %v: byte %d: got %v, want %s", name, what, !bare, i-at, err, code)
+					}
+				}
+				if seen == 0 {
+					t.Errorf("%s, %s, hashes %v: no byte is refused with %s", name, what, !bare, code)
+				}
+			}
+			w.Served[name] = good
+			w.store = tuf.NewMemory()
+			w.mustRefresh(t)
+		}
+	}
+}
