@@ -65,6 +65,26 @@ var at = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 
 type object = map[string]any
 
+// appraised appraises files with that case.
+func appraised(t *testing.T, files fstest.MapFS, c object) (folder.Report, error) {
+	t.Helper()
+	data, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files[folder.CaseName] = &fstest.MapFile{Data: data}
+	return folder.Appraise(files)
+}
+
+// wantRefusal wants an error with a code, or a misuse where there is none.
+func wantRefusal(t *testing.T, name string, err error, code verdict.Code, text string) {
+	t.Helper()
+	_, misuse := errors.AsType[*verdict.Misuse](err)
+	if err == nil || misuse != (code == "") || !misuse && verdict.CodeOf(err) != code || !strings.Contains(err.Error(), text) {
+		t.Errorf("%s: got %v, want %q with %q", name, err, code, text)
+	}
+}
+
 // tdxFolder is a simulated platform as a folder.
 func tdxFolder(t *testing.T) (fstest.MapFS, object) {
 	t.Helper()
@@ -138,22 +158,14 @@ func TestTDX(t *testing.T) {
 	} {
 		files, c := tdxFolder(t)
 		tt.change(files, c)
-		data, err := json.Marshal(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[folder.CaseName] = &fstest.MapFile{Data: data}
-		r, err := folder.Appraise(files)
+		r, err := appraised(t, files, c)
 		if tt.text == "" {
 			if err != nil || r.Measurement == "" {
 				t.Errorf("%s: got %+v, %v", name, r, err)
 			}
 			continue
 		}
-		_, misuse := errors.AsType[*verdict.Misuse](err)
-		if err == nil || misuse != (tt.code == "") || !misuse && verdict.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.text) {
-			t.Errorf("%s: got %v, want %q with %q", name, err, tt.code, tt.text)
-		}
+		wantRefusal(t, name, err, tt.code, tt.text)
 		if r.Measurement != "" {
 			t.Errorf("%s: with the error came %+v", name, r)
 		}
@@ -216,22 +228,14 @@ func TestSNP(t *testing.T) {
 	} {
 		files, c := made()
 		tt.change(c)
-		data, err := json.Marshal(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[folder.CaseName] = &fstest.MapFile{Data: data}
-		r, err := folder.Appraise(files)
+		r, err := appraised(t, files, c)
 		if tt.text == "" {
 			if err != nil || r.Measurement == "" {
 				t.Errorf("%s: got %+v, %v", name, r, err)
 			}
 			continue
 		}
-		_, misuse := errors.AsType[*verdict.Misuse](err)
-		if err == nil || misuse != (tt.code == "") || !misuse && verdict.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.text) {
-			t.Errorf("%s: got %v, want %q with %q", name, err, tt.code, tt.text)
-		}
+		wantRefusal(t, name, err, tt.code, tt.text)
 	}
 }
 
@@ -355,22 +359,14 @@ func TestTPM(t *testing.T) {
 	} {
 		files, c := made()
 		tt.change(files, c)
-		data, err := json.Marshal(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[folder.CaseName] = &fstest.MapFile{Data: data}
-		r, err := folder.Appraise(files)
+		r, err := appraised(t, files, c)
 		if tt.text == "" {
 			if err != nil || r.Claims.InstanceIdentity != attest.Affirming || r.Claims.Hardware != attest.NoClaim {
 				t.Errorf("%s: got %+v, %v", name, r, err)
 			}
 			continue
 		}
-		_, misuse := errors.AsType[*verdict.Misuse](err)
-		if err == nil || misuse != (tt.code == "") || !misuse && verdict.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.text) {
-			t.Errorf("%s: got %v, want %q with %q", name, err, tt.code, tt.text)
-		}
+		wantRefusal(t, name, err, tt.code, tt.text)
 	}
 	// A TPM that lost power, of which the same folder is good.
 	unsafe := *p
@@ -380,12 +376,7 @@ func TestTPM(t *testing.T) {
 		files, c := made()
 		files["quote"].Data, files["signature"].Data = items[attest.LabelQuote].Value, items[attest.LabelSignature].Value
 		c["policy"].(object)["require_safe"] = demanded
-		data, err := json.Marshal(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[folder.CaseName] = &fstest.MapFile{Data: data}
-		if _, err := folder.Appraise(files); verdict.CodeOf(err) != code {
+		if _, err := appraised(t, files, c); verdict.CodeOf(err) != code {
 			t.Errorf("a clock that is not safe, where one is demanded %v: got %v", demanded, err)
 		}
 	}
