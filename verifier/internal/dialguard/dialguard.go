@@ -44,7 +44,8 @@ func Public(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return ErrAddress
 	}
-	a := ap.Addr().Unmap()
+	// No prefix contains an address with a zone.
+	a := ap.Addr().Unmap().WithZone("")
 	if !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
 		return ErrAddress
 	}
