@@ -240,6 +240,50 @@ func TestBaseImage(t *testing.T) {
 	k.want(yaml("{from: [provenance]}", "enforce"), verdict.ImageBase)
 }
 
+// TestBaseImages: an image may have so many base images, and lead to so many one
+// through another.
+func TestBaseImages(t *testing.T) {
+	k := newKit(t)
+	annotated := func(base verifier.Image) entry {
+		return entry{"annotations": entry{"org.opencontainers.image.base.name": base.Repository + ":12", "org.opencontainers.image.base.digest": base.Digest}}
+	}
+	p := policy(t, "version: 1\nauthorities:\n"+keylessYAML("team", subject)+
+		"rules:\n  - {name: app, repositories: ['**'], authorities: [team], base-image: {from: [annotation], optional: true}}\n"+
+		"  - {name: base, tier: base, repositories: ['**'], authorities: [team], base-image: {from: [annotation], optional: true}}\n")
+	for bases := range 6 {
+		if bases > 0 {
+			k.image = k.putImage([]byte("{}"), annotated(k.image))
+		}
+		k.attachLayers(k.image, k.layer(k.image, good()))
+		want := verdict.Code("")
+		if bases > 4 {
+			want = verdict.InputLimit
+		}
+		t.Run(fmt.Sprintf("%d deep", bases), func(t *testing.T) { k.want(p, want) })
+	}
+
+	p = policy(t, "version: 1\nauthorities:\n"+keylessYAML("team", subject)+
+		"rules:\n  - name: app\n    repositories: ['**']\n    authorities: [team]\n    attestations:\n      - {predicate-type: slsaprovenance, authorities: [team]}\n    base-image: {from: [provenance]}\n"+
+		"  - {name: base, tier: base, repositories: ['**'], authorities: [team], mode: audit}\n")
+	for n, want := range map[int]verdict.Code{8: "", 9: verdict.InputLimit} {
+		k := newKit(t)
+		var dependencies []any
+		for i := range n {
+			base := k.push(fmt.Sprint("base ", i))
+			dependencies = append(dependencies, entry{"uri": "pkg:docker/" + repo + "@12", "digest": entry{"sha256": base.Digest.Hex()}})
+		}
+		k.attachBundle(k.image, k.bundle(k.image, good()), verifier.PredicateSign)
+		o := good()
+		o.Predicate, o.Content = verifier.PredicateProvenance, provenance(builder, dependencies...)
+		k.attachBundle(k.image, k.bundle(k.image, o), verifier.PredicateProvenance)
+		t.Run(fmt.Sprintf("%d bases", n), func(t *testing.T) {
+			if res := k.want(p, want); want == "" && res != nil && len(res.BaseImages) != n {
+				t.Errorf("base images: %+v", res.BaseImages)
+			}
+		})
+	}
+}
+
 // TestR29Children: what a signature on an index covers, and what it does not.
 func TestR29Children(t *testing.T) {
 	k := newKit(t)

@@ -106,23 +106,21 @@ func parseManifestOf(mediaType string, body []byte, maxValues, maxEntries int) (
 		return nil, verdict.Refuse(verdict.InputMalformed, "reading manifest: "+format, args...)
 	}
 	obj, err := parseObject(body, maxValues)
-	if err != nil {
-		return malformed("%w", err)
+	if err == nil {
+		err = exactNames(obj, manifestMembers)
 	}
-	if err := exactNames(obj, manifestMembers); err != nil {
+	if err != nil {
 		return malformed("%w", err)
 	}
 	m := &manifest{}
 	var version int
-	if err := obj.optional("schemaVersion", &version); err != nil {
-		return malformed("%w", err)
+	if err := obj.optional("schemaVersion", &version); err != nil || version != 2 {
+		return malformed("schemaVersion is not 2")
 	}
 	if err := obj.optional("mediaType", &m.mediaType); err != nil {
 		return malformed("%w", err)
 	}
 	switch {
-	case version != 2:
-		return malformed("schemaVersion is %d, want 2", version)
 	case m.mediaType != "" && mediaType != "" && m.mediaType != mediaType:
 		return malformed("it says %q of itself and is served as %q", clipQuote(m.mediaType), clipQuote(mediaType))
 	case m.mediaType == "":
@@ -158,19 +156,14 @@ func parseManifestOf(mediaType string, body []byte, maxValues, maxEntries int) (
 		}
 		m.subject = s.Digest
 	}
+	// A member that is not there is no descriptor, and no list.
 	switch m.mediaType {
 	case typeOCIIndex, typeDockerList:
-		if !hasManifests {
-			return malformed("it is called an index and has no manifests")
-		}
 		m.index, m.platforms, err = parseDescriptors(obj["manifests"], maxEntries)
 		if err != nil {
 			return malformed("manifests: %w", err)
 		}
 	case typeOCIManifest, typeDockerManifest:
-		if !hasConfig || !hasLayers {
-			return malformed("it is called an image manifest and has no config or layers")
-		}
 		if m.config, _, err = parseDescriptor(obj["config"]); err != nil {
 			return malformed("config: %w", err)
 		}

@@ -5,6 +5,7 @@ package verifier_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -144,6 +145,63 @@ func TestR47Counts(t *testing.T) {
 	} {
 		if _, err := verifier.TestingOnlyParseManifest("", []byte(tt.body)); verdict.CodeOf(err) != tt.want {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// TestManifestMembers changes one member of a manifest that is good.
+func TestManifestMembers(t *testing.T) {
+	d := verdict.SHA256([]byte("content"))
+	one := entry{"mediaType": "x", "digest": d, "size": 1}
+	image := entry{"schemaVersion": 2, "mediaType": sigstoretest.TypeManifest, "artifactType": "y", "config": one, "layers": []entry{one}, "subject": one, "annotations": entry{"a": "b"}}
+	index := entry{"schemaVersion": 2, "mediaType": sigstoretest.TypeIndex, "manifests": []entry{one}}
+	for _, tt := range []struct {
+		name   string
+		of     entry
+		member string
+		value  any // nil: it is left out
+		want   verdict.Code
+	}{
+		{"good", image, "unknown", 1, ""},
+		{"good index", index, "unknown", 1, ""},
+		{"no version", image, "schemaVersion", nil, verdict.InputMalformed},
+		{"version 1", image, "schemaVersion", 1, verdict.InputMalformed},
+		{"version 3", index, "schemaVersion", 3, verdict.InputMalformed},
+		{"version is text", image, "schemaVersion", "2", verdict.InputMalformed},
+		{"no type", image, "mediaType", nil, ""},
+		{"type is a number", image, "mediaType", 1, verdict.InputMalformed},
+		{"another type", image, "mediaType", sigstoretest.TypeIndex, verdict.InputMalformed},
+		{"unknown type", image, "mediaType", sigstoretest.TypeConfig, verdict.InputMalformed},
+		{"artifact type is a number", image, "artifactType", 1, verdict.InputMalformed},
+		{"annotations are a list", image, "annotations", []int{}, verdict.InputMalformed},
+		{"annotation is a number", image, "annotations", entry{"a": 1}, verdict.InputMalformed},
+		{"no subject", image, "subject", nil, ""},
+		{"subject is text", image, "subject", d, verdict.InputMalformed},
+		{"subject of no digest", image, "subject", entry{"size": 1}, verdict.InputMalformed},
+		{"no config", image, "config", nil, verdict.InputMalformed},
+		{"config of no digest", image, "config", entry{"size": 1}, verdict.InputMalformed},
+		{"no layers", image, "layers", nil, verdict.InputMalformed},
+		{"layers are an object", image, "layers", one, verdict.InputMalformed},
+		{"layer of no digest", image, "layers", []entry{{"size": 1}}, verdict.InputMalformed},
+		{"empty index", index, "manifests", []entry{}, ""},
+		{"no manifests", index, "manifests", nil, verdict.InputMalformed},
+		{"manifests are an object", index, "manifests", one, verdict.InputMalformed},
+	} {
+		m := maps.Clone(tt.of)
+		mediaType, _ := m["mediaType"].(string)
+		m[tt.member] = tt.value
+		if tt.value == nil {
+			delete(m, tt.member)
+		}
+		if _, err := verifier.TestingOnlyParseManifest(mediaType, []byte(mustJSON(t, m))); verdict.CodeOf(err) != tt.want {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	for _, mediaType := range []string{"", sigstoretest.TypeConfig} {
+		body := mustJSON(t, entry{"schemaVersion": 2, "mediaType": mediaType, "config": one, "layers": []entry{}})
+		want := map[string]verdict.Code{sigstoretest.TypeConfig: verdict.InputUnsupported}[mediaType]
+		if _, err := verifier.TestingOnlyParseManifest(mediaType, []byte(body)); verdict.CodeOf(err) != want {
+			t.Errorf("type %q: got %v, want %q", mediaType, err, want)
 		}
 	}
 }

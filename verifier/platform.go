@@ -309,9 +309,6 @@ type imageConfig struct {
 }
 
 func fetchConfig(ctx context.Context, src Source, repo string, d Descriptor) (*imageConfig, error) {
-	if d.Size > MaxConfigBytes {
-		return nil, verdict.Fail(verdict.InputLimit, "reading configuration %s: %d bytes, want at most %d", d.Digest, d.Size, MaxConfigBytes)
-	}
 	body, err := src.Blob(ctx, repo, d.Digest, d.Size, MaxConfigBytes)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ package verifier_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -263,6 +264,66 @@ func TestForeignLayers(t *testing.T) {
 	}
 	if asked.asked() != 0 {
 		t.Errorf("the host of a foreign layer was asked %d times", asked.asked())
+	}
+}
+
+// putImage makes an image of a configuration and what its manifest says beside it.
+func (k *kit) putImage(config []byte, more entry) verifier.Image {
+	k.t.Helper()
+	if err := k.store.PutBlob(k.t.Context(), repo, config); err != nil {
+		k.t.Fatal(err)
+	}
+	m := entry{"schemaVersion": 2, "config": entry{"mediaType": sigstoretest.TypeConfig, "digest": verdict.SHA256(config), "size": len(config)}, "layers": []entry{}}
+	maps.Copy(m, more)
+	b := []byte(mustJSON(k.t, m))
+	if err := k.store.PutManifest(k.t.Context(), repo, "", sigstoretest.TypeManifest, b); err != nil {
+		k.t.Fatal(err)
+	}
+	return verifier.Image{Repository: repo, Digest: verdict.SHA256(b)}
+}
+
+// TestConfigurations changes one thing in the configuration of an image.
+func TestConfigurations(t *testing.T) {
+	k := newKit(t)
+	withSize := func(size int) entry {
+		return entry{"config": entry{"mediaType": sigstoretest.TypeConfig, "digest": verdict.SHA256([]byte("{}")), "size": size}}
+	}
+	for _, tt := range []struct {
+		name, config string
+		more         entry
+		want         verdict.Code
+	}{
+		{"good", `{"os":"linux","rootfs":{"diff_ids":[]}}`, nil, ""},
+		{"empty", `{}`, nil, ""},
+		{"not JSON", `<`, nil, verdict.InputMalformed},
+		{"a list", `[]`, nil, verdict.InputMalformed},
+		{"other letters", `{"os":"linux","OS":"windows"}`, nil, verdict.InputMalformed},
+		{"system is a number", `{"os":1}`, nil, verdict.InputMalformed},
+		{"system with a slash", `{"os":"linux/amd64"}`, nil, verdict.InputMalformed},
+		{"file system is a list", `{"rootfs":[]}`, nil, verdict.InputMalformed},
+		{"other letters in the file system", `{"rootfs":{"Diff_IDs":[]}}`, nil, verdict.InputMalformed},
+		{"layers are text", `{"rootfs":{"diff_ids":"x"}}`, nil, verdict.InputMalformed},
+		{"says as much as there may be", `{}`, withSize(verifier.MaxConfigBytes), verdict.InputMalformed},
+		{"says more", `{}`, withSize(verifier.MaxConfigBytes + 1), verdict.InputLimit},
+	} {
+		k.image = k.putImage([]byte(tt.config), tt.more)
+		k.attachLayers(k.image, k.layer(k.image, good()))
+		t.Run(tt.name, func(t *testing.T) { k.want(oneOff(t, keyless()), tt.want) })
+	}
+}
+
+// TestChildOfAnotherType: an index does not say of an image what its source does not.
+func TestChildOfAnotherType(t *testing.T) {
+	k := newKit(t)
+	e := child(k.putImage([]byte("{}"), nil), entry{"os": "linux", "architecture": "amd64"})
+	for mediaType, want := range map[string]verdict.Code{
+		"":                        "",
+		sigstoretest.TypeManifest: "",
+		"application/vnd.docker.distribution.manifest.v2+json": verdict.InputMalformed,
+	} {
+		e["mediaType"] = mediaType
+		k.putIndex(e)
+		k.want(oneOff(t, keyless()), want)
 	}
 }
 

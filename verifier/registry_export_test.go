@@ -3,7 +3,10 @@
 package verifier
 
 import (
+	"context"
 	"errors"
+	"net"
+	"net/http"
 
 	"github.com/assayd/assay/verdict"
 )
@@ -17,6 +20,32 @@ func (r *Registry) TestingOnlyContentBytes() int64 {
 	defer r.contents.mu.Unlock()
 	return r.contents.bytes
 }
+
+// A TestingOnlyDial connects to an address.
+type TestingOnlyDial = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// TestingOnlyDials sets how hosts are dialled that the caller named, and those that
+// an answer named; nil leaves it. No address is refused then when it is dialled.
+func (r *Registry) TestingOnlyDials(named, foreign TestingOnlyDial) {
+	for c, dial := range map[*http.Client]TestingOnlyDial{r.named: named, r.guarded: foreign} {
+		if t, ok := c.Transport.(*http.Transport); ok && dial != nil {
+			t.DialContext, t.Proxy = dial, nil
+		}
+	}
+}
+
+// TestingOnlyBudget is a context in which left bytes may still be read.
+func TestingOnlyBudget(ctx context.Context, left int) context.Context {
+	ctx = withBudget(ctx)
+	budgetOf(ctx).read(MaxImageBytes - left)
+	return ctx
+}
+
+// TestingOnlyRead notes that bytes of the layout's manifests were read before.
+func (l *Layout) TestingOnlyRead(bytes int64) { l.read += bytes }
+
+// TestingOnlyMaxLayoutManifests bounds them.
+const TestingOnlyMaxLayoutManifests = maxLayoutManifests
 
 // TestingOnlyManifest is what was understood of a manifest.
 type TestingOnlyManifest struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier"
+	"github.com/assayd/assay/verifier/sigstoretest"
 )
 
 func TestParseReference(t *testing.T) {
@@ -189,5 +190,34 @@ func TestBundleFolder(t *testing.T) {
 	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "nothing")} {
 		_, err := verifier.OpenBundle(path)
 		wantMisuse(t, path, err, "opening bundle")
+	}
+}
+
+// TestBytesOfOneImage: what was fetched for another image before counts for this
+// one too, which keeps it.
+func TestBytesOfOneImage(t *testing.T) {
+	w := newWorld(t, true)
+	k := newKit(t)
+	content := []byte("content")
+	for _, st := range []sigstoretest.Store{w.store, k.store} {
+		if err := st.PutBlob(t.Context(), repo, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := w.registry(verifier.RegistryConfig{})
+	blob := func(ctx context.Context, src verifier.Source) verdict.Code {
+		_, err := src.Blob(ctx, w.image.Repository, verdict.SHA256(content), int64(len(content)), 100)
+		return verdict.CodeOf(err)
+	}
+	if code := blob(t.Context(), known); code != "" {
+		t.Fatalf("nothing was read: %q", code)
+	}
+	for name, src := range map[string]verifier.Source{"registry": w.registry(verifier.RegistryConfig{}), "known": known, "layout": k.source()} {
+		ctx := verifier.TestingOnlyBudget(t.Context(), len(content))
+		for _, want := range []verdict.Code{"", verdict.InputLimit} {
+			if code := blob(ctx, src); code != want {
+				t.Errorf("%s: got %q, want %q", name, code, want)
+			}
+		}
 	}
 }

@@ -5,140 +5,131 @@ package verifier_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier"
-	"github.com/assayd/assay/verifier/sigstoretest"
 )
 
-// TestTokens: a registry that wants a token, and one change to how it gives it.
-func TestTokens(t *testing.T) {
-	user := func(context.Context, string) (verifier.Credential, error) {
-		return verifier.Credential{Username: "user", Password: "secret"}, nil
+// manifest asks r for the world's image.
+func (w *world) manifest(r *verifier.Registry) error {
+	_, _, err := r.Manifest(w.t.Context(), w.image.Repository, w.image.Digest)
+	return err
+}
+
+// demandToken makes the registry want a token, which realm gives out. One at /token
+// of the registry answers with status and body.
+func (w *world) demandToken(realm string, status int, body string) {
+	w.on(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" {
+			rw.WriteHeader(status)
+			_, _ = io.WriteString(rw, body)
+			return true
+		}
+		if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer") {
+			return false
+		}
+		rw.Header().Set("WWW-Authenticate", `Bearer realm="`+realm+`",service="test"`)
+		rw.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+}
+
+// to dials address, whatever is asked for.
+func to(address string) verifier.TestingOnlyDial {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
-	noStore := func(context.Context, string) (verifier.Credential, error) {
-		return verifier.Credential{}, errors.New("the store is locked")
-	}
-	token := func(text string) http.HandlerFunc {
-		return func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, text) }
-	}
-	status := func(n int) http.HandlerFunc {
-		return func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(n) }
-	}
-	gives := token(`{"access_token":"good"}`)
-	for name, tt := range map[string]struct {
-		realm       string // of the challenge; "" is the registry's own
-		answer      http.HandlerFunc
-		credentials verifier.Credentials
-		code        verdict.Code
-		text        string
+}
+
+// TestTokenAnswers changes one thing in the answer of a token service.
+func TestTokenAnswers(t *testing.T) {
+	const good = `{"token":"good"}`
+	for _, tt := range []struct {
+		name   string
+		status int
+		body   string
+		want   verdict.Code
 	}{
-		"good":                       {"", gives, nil, "", ""},
-		"with credentials":           {"", gives, user, "", ""},
-		"credentials not readable":   {"", gives, noStore, verdict.RegistryUnauthorized, "the store is locked"},
-		"no realm":                   {"/token", gives, nil, verdict.RegistryNotAllowed, "is not a URL"},
-		"a realm with a user":        {"http://somebody@127.0.0.1/token", gives, nil, verdict.RegistryNotAllowed, "is not a URL"},
-		"a realm without TLS":        {"http://127.0.0.1/token", gives, nil, verdict.RegistryNotAllowed, "is without TLS"},
-		"another's realm":            {"https://other.example/token", gives, user, verdict.RegistryNotAllowed, "is not allowed to have the credentials"},
-		"another's realm by address": {"https://127.0.0.1/token", gives, nil, verdict.RegistryNotAllowed, "which an answer named"},
-		"a broken realm":             {"", status(http.StatusBadGateway), nil, verdict.RegistryUnreachable, "answered 502"},
-		"a busy realm":               {"", status(http.StatusTooManyRequests), nil, verdict.RegistryRateLimited, "answered 429"},
-		"a refusal":                  {"", status(http.StatusForbidden), nil, verdict.RegistryUnauthorized, "answered 403"},
-		"no JSON":                    {"", token("<html>"), nil, verdict.RegistryUnauthorized, "is not JSON"},
-		"no token":                   {"", token("{}"), nil, verdict.RegistryUnauthorized, "has no token"},
-		"two lines":                  {"", token(`{"token":"good\nX: y"}`), nil, verdict.RegistryUnauthorized, "has no token"},
+		{"good", 200, good, ""},
+		{"by its other name", 200, `{"access_token":"good"}`, ""},
+		{"503", 503, good, verdict.RegistryUnreachable},
+		{"429", 429, good, verdict.RegistryRateLimited},
+		{"403", 403, good, verdict.RegistryUnauthorized},
+		{"a redirect", 307, good, verdict.RegistryUnauthorized},
+		{"not JSON", 200, good + "<", verdict.RegistryUnauthorized},
+		{"of another type", 200, `{"token":"good","access_token":5}`, verdict.RegistryUnauthorized},
+		{"no token", 200, `{}`, verdict.RegistryUnauthorized},
+		{"token with a line break", 200, `{"token":"good\r\nX-Other: 1"}`, verdict.RegistryUnauthorized},
+		{"too long", 200, good + strings.Repeat(" ", 64<<10), verdict.InputLimit},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // some of it waits
 			w := newWorld(t, true)
-			w.attachLayers(w.image, w.layer(w.image, good()))
-			realm := tt.realm
-			if realm == "" {
-				realm = "http://" + w.host + "/token"
-			}
-			w.on(func(rw http.ResponseWriter, r *http.Request) bool {
-				switch {
-				case r.URL.Path == "/token":
-					tt.answer(rw, r)
-					return true
-				case r.Header.Get("Authorization") == "Bearer good":
-					return false
-				}
-				rw.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s",service="test"`, realm))
-				rw.WriteHeader(http.StatusUnauthorized)
-				return true
-			})
-			if err := w.wantError(verifier.RegistryConfig{Credentials: tt.credentials}, tt.code); tt.code != "" && !strings.Contains(err.Error(), tt.text) {
-				t.Errorf("got %v, want it to say %q", err, tt.text)
+			w.demandToken("http://"+w.host+"/token", tt.status, tt.body)
+			if err := w.manifest(w.registry(verifier.RegistryConfig{})); verdict.CodeOf(err) != tt.want {
+				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
 	}
 }
 
-// TestAnswersOfARegistry: what it says of places and types, which another check
-// would answer with the same code, or which looks like no signature.
-func TestAnswersOfARegistry(t *testing.T) {
-	redirect := func(location string) func(rw http.ResponseWriter, r *http.Request) bool {
-		return func(rw http.ResponseWriter, _ *http.Request) bool {
-			rw.Header().Set("Location", location)
-			rw.WriteHeader(http.StatusTemporaryRedirect)
-			return true
-		}
-	}
-	referrers := func(f http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
-		return func(rw http.ResponseWriter, r *http.Request) bool {
-			if !strings.Contains(r.URL.Path, "/referrers/") {
-				return false
-			}
-			f(rw, r)
-			return true
-		}
-	}
-	for name, tt := range map[string]struct {
-		fault func(http.ResponseWriter, *http.Request) bool
-		code  verdict.Code
-		text  string
-	}{
-		"redirected to a file":       {redirect("file:///etc/passwd"), verdict.RegistryNotAllowed, "nowhere that is allowed"},
-		"redirected with a user":     {redirect("https://somebody@127.0.0.1/"), verdict.RegistryNotAllowed, "nowhere that is allowed"},
-		"redirected to nothing":      {redirect(""), verdict.RegistryNotAllowed, "nowhere that is allowed"},
-		"redirected to this machine": {redirect("https://127.0.0.1/"), verdict.RegistryNotAllowed, "which an answer named"},
-		"redirected without TLS":     {redirect("http://127.0.0.1/"), verdict.RegistryNotAllowed, "without TLS"},
-		"no referrers API, 405":      {referrers(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusMethodNotAllowed) }), verdict.SigNone, ""},
-		"no referrers API, a page":   {referrers(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "<html>") }), verdict.SigNone, ""},
-		"referrers with a page at another": {referrers(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Content-Type", sigstoretest.TypeIndex)
-			rw.Header().Set("Link", `<https://127.0.0.1/x>; rel="next"`)
-			_, _ = io.WriteString(rw, junkIndex(1, ""))
-		}), verdict.RegistryNotAllowed, "the next page is at"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, true)
-			w.on(tt.fault)
-			if err := w.wantError(verifier.RegistryConfig{}, tt.code); tt.text != "" && (err == nil || !strings.Contains(err.Error(), tt.text)) {
-				t.Errorf("got %v, want it to say %q", err, tt.text)
-			}
-		})
-	}
-	// A signature of another image, listed as one of this.
+// TestTokenRealms changes the place where a token is to be had.
+func TestTokenRealms(t *testing.T) {
 	w := newWorld(t, true)
-	signed := w.push("another")
-	signed.Repository = w.image.Repository
-	d := verifier.Descriptor{MediaType: sigstoretest.TypeManifest, Digest: signed.Digest, Size: 1}
-	if err := sigstoretest.Attach(t.Context(), w.store, repo, d, w.bundle(w.image, good()), "", false); err != nil {
-		t.Fatal(err)
+	for name, tt := range map[string]struct {
+		realm string
+		want  verdict.Code
+	}{
+		"good":              {"http://" + w.host + "/token", ""},
+		"none":              {"", verdict.RegistryNotAllowed},
+		"without a host":    {"http:///token", verdict.RegistryNotAllowed},
+		"no URL":            {"http://" + w.host + "/%zz", verdict.RegistryNotAllowed},
+		"with a user":       {"http://user:pass@" + w.host + "/token", verdict.RegistryNotAllowed},
+		"no URL when asked": {"https://[2606:4700::1111%25\xe3]/token", verdict.RegistryNotAllowed}, // parsed, and not as it is written again
+	} {
+		w.demandToken(tt.realm, http.StatusOK, `{"token":"good"}`)
+		if err := w.manifest(w.registry(verifier.RegistryConfig{})); verdict.CodeOf(err) != tt.want {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
 	}
-	image := w.image
-	w.image = signed
-	listed := referrersOf(t, w)
-	w.image = image
-	w.on(referrers(func(rw http.ResponseWriter, _ *http.Request) {
-		rw.Header().Set("Content-Type", sigstoretest.TypeIndex)
-		_, _ = rw.Write(listed)
-	}))
-	w.want(verifier.RegistryConfig{}, verdict.SubjectMismatch)
+}
+
+// TestR49ForeignRealm: a public host that a registry names may give out a token, and
+// has no claim to the credentials.
+func TestR49ForeignRealm(t *testing.T) {
+	const foreign = "auth.example"
+	w := newWorld(t, true)
+	w.demandToken("http://"+foreign+"/token", http.StatusNotFound, "")
+	for name, tt := range map[string]struct {
+		cred verifier.Credential
+		want verdict.Code
+	}{
+		"nobody":        {verifier.Credential{}, ""},
+		"password":      {verifier.Credential{Username: "user", Password: "secret"}, verdict.RegistryNotAllowed},
+		"refresh token": {verifier.Credential{IdentityToken: "secret"}, verdict.RegistryNotAllowed},
+	} {
+		other := newSnoop(t, func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, `{"token":"good"}`) })
+		r := w.registry(verifier.RegistryConfig{PlainHTTP: []string{foreign}, Credentials: func(context.Context, string) (verifier.Credential, error) { return tt.cred, nil }})
+		r.TestingOnlyDials(nil, to(other.host))
+		if err := w.manifest(r); verdict.CodeOf(err) != tt.want || other.secrets() || (other.asked() > 0) != (tt.want == "") {
+			t.Errorf("%s: got %v, want %q; the other host was asked %d times", name, err, tt.want, other.asked())
+		}
+	}
+}
+
+// TestCredentialsThatFail: who cannot say who they are is not nobody.
+func TestCredentialsThatFail(t *testing.T) {
+	w := newWorld(t, true)
+	w.demandToken("http://"+w.host+"/token", http.StatusOK, `{"token":"good"}`)
+	for want, fails := range map[verdict.Code]error{"": nil, verdict.RegistryUnauthorized: errors.New("no helper")} {
+		r := w.registry(verifier.RegistryConfig{Credentials: func(context.Context, string) (verifier.Credential, error) { return verifier.Credential{}, fails }})
+		if err := w.manifest(r); verdict.CodeOf(err) != want {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
 }

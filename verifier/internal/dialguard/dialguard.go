@@ -41,7 +41,8 @@ var special = []netip.Prefix{
 // reserved. The connection is not used, and may be nil.
 func Public(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
-	a := ap.Addr().Unmap()
+	// No prefix contains an address with a zone.
+	a := ap.Addr().Unmap().WithZone("")
 	if err != nil || !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
 		return ErrAddress
 	}
