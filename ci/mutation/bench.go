@@ -150,17 +150,20 @@ func (s *suite) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// command runs the test alone.
-func (t *test) command(ctx context.Context, timeout time.Duration, env string) *exec.Cmd {
+// run runs the test alone. It gives up by itself after timeout, and is killed where it
+// does not.
+func (t *test) run(ctx context.Context, timeout time.Duration, env string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout+30*time.Second)
+	defer cancel()
 	cmd := t.suite.command(ctx, "-test.run=^"+regexp.QuoteMeta(t.name)+"$", "-test.failfast", "-test.timeout="+timeout.String())
 	cmd.Env = append(cmd.Env, env)
-	return cmd
+	return cmd.CombinedOutput()
 }
 
 // record runs the test with all checks there, and returns those that held.
 func (t *test) record(ctx context.Context, path string) ([]int, error) {
 	start := time.Now()
-	if out, err := t.command(ctx, 5*time.Minute, hook.Hits+"="+path).CombinedOutput(); err != nil {
+	if out, err := t.run(ctx, 5*time.Minute, hook.Hits+"="+path); err != nil {
 		return nil, fmt.Errorf("%s of %s fails with all checks there: %w\n%s", t.name, t.suite.folder, err, out)
 	}
 	t.took = time.Since(start)
@@ -183,7 +186,7 @@ func (t *test) record(ctx context.Context, path string) ([]int, error) {
 // noticed says whether a test fails without a check. One that hangs fails.
 func (b *bench) noticed(ctx context.Context, number int) (bool, error) {
 	for _, t := range b.hits[number] {
-		err := t.command(ctx, time.Minute+10*t.took, hook.Away+"="+strconv.Itoa(number)).Run()
+		_, err := t.run(ctx, time.Minute+10*t.took, hook.Away+"="+strconv.Itoa(number))
 		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
