@@ -6,12 +6,17 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"crypto/sha512"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/verdict/flavour"
 	"github.com/assayd/assay/verifier/internal/dertest"
 	"github.com/assayd/assay/verifier/internal/stamp"
 	"github.com/assayd/assay/verifier/sigstoretest"
@@ -133,6 +138,9 @@ func TestCheckSigner(t *testing.T) {
 			n := dertest.Parse(t, token)
 			tt.change(n)
 			err := stamp.CheckSigner(n.DER(t), leaf)
+			if name == "named by SHA-1" {
+				refusedWithoutSHA1(t, n.DER(t), leaf)
+			}
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -142,6 +150,44 @@ func TestCheckSigner(t *testing.T) {
 		if err := stamp.CheckSigner(in, leaf); !errors.Is(err, stamp.ErrMalformed) {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+// refusedWithoutSHA1: where SHA-1 must not be computed it panics; a timestamp that
+// needs it is refused. Whether that is so is decided when a process starts.
+func refusedWithoutSHA1(t *testing.T, token []byte, leaf *x509.Certificate) {
+	t.Helper()
+	if flavour.Current().Module == "boringcrypto" {
+		return // it does not know that mode
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWithoutSHA1$")
+	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only", "STAMP_CHILD="+hex.EncodeToString(token)+" "+hex.EncodeToString(leaf.Raw))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("without SHA-1: %v\n%s", err, out)
+	}
+}
+
+// TestWithoutSHA1 is the other process of refusedWithoutSHA1.
+func TestWithoutSHA1(t *testing.T) {
+	in, child := os.LookupEnv("STAMP_CHILD")
+	if !child {
+		return
+	}
+	token, der, _ := strings.Cut(in, " ")
+	response, err := hex.DecodeString(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := hex.DecodeString(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stamp.CheckSigner(response, leaf); err == nil || !strings.Contains(err.Error(), "fips140=only") {
+		t.Errorf("got %v", err)
 	}
 }
 
