@@ -133,16 +133,24 @@ func filled(data []byte) bool {
 	return len(bytes.Trim(data, "\xff")) == 0 || len(bytes.Trim(data, "\x00")) == 0
 }
 
-// replayRTMR folds the events of a register, and says how many there are.
-func replayRTMR(events []LogEvent, rtmr int) (value [48]byte, count int) {
+// replayRTMR folds the events of a register. One without events would replay to
+// anything.
+func replayRTMR(events []LogEvent, rtmr int) (value [48]byte, err error) {
+	count := 0
 	for _, e := range events {
 		if e.Index != ccFirstRTMR+rtmr || e.Type == evNoAction {
 			continue
 		}
+		if e.SHA384 == nil {
+			return value, verdict.Refuse(verdict.EventLogIncomplete, "appraising event log: an event of RTMR%d has no SHA-384", rtmr)
+		}
 		value = sha512.Sum384(append(value[:], e.SHA384...))
 		count++
 	}
-	return value, count
+	if count == 0 {
+		return value, verdict.Refuse(verdict.EventLogIncomplete, "appraising event log: it has no event of RTMR%d", rtmr)
+	}
+	return value, nil
 }
 
 // startupLocality begins the data of the event that says at which locality a TPM was
@@ -194,7 +202,7 @@ func replayPCR(events []LogEvent, pcr int) (value [sha256.Size]byte, err error) 
 }
 
 // checkLog compares registers with a log: each has events in it, which replay to
-// its value. A register without events would replay to anything.
+// its value.
 func (q *TDXQuote) checkLog(data []byte, registers []int) error {
 	if len(registers) == 0 {
 		return nil
@@ -207,9 +215,9 @@ func (q *TDXQuote) checkLog(data []byte, registers []int) error {
 		if i < 0 || i >= len(q.RTMR) {
 			return verdict.Misused("", "appraising event log: there is no RTMR%d", i)
 		}
-		value, count := replayRTMR(events, i)
-		if count == 0 {
-			return verdict.Refuse(verdict.EventLogIncomplete, "appraising event log: it has no event of RTMR%d", i)
+		value, err := replayRTMR(events, i)
+		if err != nil {
+			return err
 		}
 		if value != q.RTMR[i] {
 			return verdict.Refuse(verdict.EventLogReplay, "appraising event log: it replays RTMR%d to %x, which is %x", i, value, q.RTMR[i])

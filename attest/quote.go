@@ -4,7 +4,6 @@ package attest
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/subtle"
 	"time"
 
@@ -143,6 +142,3 @@ func (p PCRs) Concatenate() []byte {
 	}
 	return b.Bytes()
 }
-
-// SHA256Size is the size of a value of the bank that is appraised, in bytes.
-const SHA256Size = sha256.Size

@@ -61,26 +61,31 @@ type SNPRoot struct {
 }
 
 //go:embed roots/*.pem
-var amdRootFiles embed.FS
+var rootFiles embed.FS
+
+// embeddedRoots are the certificates of a file of ours, want of them.
+func embeddedRoots(name string, want int) (certificates []*x509.Certificate) {
+	data, err := rootFiles.ReadFile("roots/" + name + ".pem")
+	if err != nil {
+		panic("attest: reading embedded roots: " + err.Error())
+	}
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			panic("attest: parsing embedded roots: " + err.Error())
+		}
+		certificates = append(certificates, c)
+	}
+	if len(certificates) != want {
+		panic(fmt.Sprintf("attest: %s.pem has %d embedded roots, want %d", name, len(certificates), want))
+	}
+	return certificates
+}
 
 var amdRoots = sync.OnceValue(func() []SNPRoot {
 	var roots []SNPRoot
 	for _, line := range []ProductLine{Milan, Genoa, Turin} {
-		data, err := amdRootFiles.ReadFile("roots/amd-" + strings.ToLower(string(line)) + ".pem")
-		if err != nil {
-			panic("attest: reading embedded roots: " + err.Error())
-		}
-		var certificates []*x509.Certificate
-		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-			c, err := x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				panic("attest: parsing embedded roots: " + err.Error())
-			}
-			certificates = append(certificates, c)
-		}
-		if len(certificates) != 2 {
-			panic("attest: embedded roots are not ASK and ARK")
-		}
+		certificates := embeddedRoots("amd-"+strings.ToLower(string(line)), 2)
 		roots = append(roots, SNPRoot{Line: line, ASK: certificates[0], ARK: certificates[1]})
 	}
 	return roots

@@ -204,6 +204,9 @@ func tdxCases(t *testing.T) []tdxCase {
 		{name: "no PCK list", after: func(c *attest.TDXCollateral) { c.PCKCRL = nil }, code: verdict.EndorsementMissing, text: "PCK CRL"},
 		{name: "no root list", after: func(c *attest.TDXCollateral) { c.RootCRL = nil }, code: verdict.EndorsementMissing, text: "root CRL"},
 		{name: "no lists, allowed", after: func(c *attest.TDXCollateral) { c.RootCRL, c.PCKCRL = nil, nil }, trust: func(tr *attest.TDXTrust) { tr.AllowNoCRL = true }},
+		{name: "no collateral, a module of other attributes", change: func(x *attesttest.TDX) { x.Quote.SEAMAttributes[7] = 1 }, after: func(c *attest.TDXCollateral) { *c = attest.TDXCollateral{} },
+			trust: func(tr *attest.TDXTrust) { tr.AllowNoCRL, tr.AllowNoCollateral = true, true }, code: verdict.PlatformModule, text: "zero without collateral"},
+		{name: "text before a chain", after: func(c *attest.TDXCollateral) { c.TCBInfoChain = append([]byte("text\n"), c.TCBInfoChain...) }, code: verdict.EndorsementMalformed, text: "no chain of at most"},
 		{name: "no collateral, allowed", after: func(c *attest.TDXCollateral) { *c = attest.TDXCollateral{} }, trust: func(tr *attest.TDXTrust) { tr.AllowNoCRL, tr.AllowNoCollateral = true, true }},
 		{name: "a list of another's", change: func(x *attesttest.TDX) { x.ListKey = other }, code: verdict.EndorsementUntrusted, text: "root CRL"},
 		{name: "an unreadable list", after: func(c *attest.TDXCollateral) { c.PCKCRL = []byte("x") }, code: verdict.EndorsementMalformed, text: "PCK CRL"},
@@ -376,7 +379,7 @@ func TestTDXBytes(t *testing.T) {
 				t.Errorf("version %d: the first %d bytes: got %v", version, n, err)
 			}
 		}
-		if want := []verdict.Code{verdict.EndorsementUntrusted, verdict.EvidenceMalformed, verdict.EvidenceSignature, verdict.EvidenceUnsupported}; !slices.Equal(slices.Sorted(maps.Keys(codes)), want) {
+		if want := []verdict.Code{verdict.EndorsementMalformed, verdict.EvidenceMalformed, verdict.EvidenceSignature, verdict.EvidenceUnsupported}; !slices.Equal(slices.Sorted(maps.Keys(codes)), want) {
 			t.Errorf("version %d: got codes %q, want %q", version, slices.Sorted(maps.Keys(codes)), want)
 		}
 	}
@@ -422,6 +425,10 @@ func TestRealTDX(t *testing.T) {
 	}
 }
 
+// sha256Log is a log of one event, of RTMR0, with a digest that no RTMR takes.
+var sha256Log = "\x00\x00\x00\x00\x03\x00\x00\x00" + strings.Repeat("\x00", 20) + "\x21\x00\x00\x00Spec ID Event03\x00\x00\x00\x00\x00\x00\x02\x00\x02\x01\x00\x00\x00\x0b\x00\x20\x00\x00" +
+	"\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x0b\x00" + strings.Repeat("\x01", 32) + "\x01\x00\x00\x00x"
+
 // TestRealEventLog: a genuine log replays to the registers of its quote, and one that
 // is changed does not.
 func TestRealEventLog(t *testing.T) {
@@ -453,6 +460,7 @@ func TestRealEventLog(t *testing.T) {
 		"no header":            {log[spec:], []int{0}, verdict.EventLogMalformed},
 		"half a header":        {log[:20], []int{0}, verdict.EventLogMalformed},
 		"cut":                  {log[:at+10], []int{0}, verdict.EventLogMalformed},
+		"SHA-256 alone":        {[]byte(sha256Log), []int{0}, verdict.EventLogIncomplete},
 		"many digests":         {append(bytes.Clone(log[:spec]), 1, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0), []int{0}, verdict.EventLogMalformed},
 		"a digest of no name":  {append(bytes.Clone(log[:spec]), 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 9, 0, 0), []int{0}, verdict.EventLogMalformed},
 		"filled":               {append(bytes.Clone(log), bytes.Repeat([]byte{0xff}, 100)...), []int{0, 1, 2}, ""},

@@ -8,7 +8,6 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
-	_ "embed"
 	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
@@ -30,16 +29,8 @@ const (
 	maxIntelChainPEM = 32 << 10
 )
 
-//go:embed roots/intel-sgx.pem
-var intelRootPEM []byte
-
 var intelRoot = sync.OnceValue(func() *x509.Certificate {
-	block, _ := pem.Decode(intelRootPEM)
-	c, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		panic("attest: parsing embedded root: " + err.Error())
-	}
-	return c
+	return embeddedRoots("intel-sgx", 1)[0]
 })
 
 // IntelRoot returns the root that Intel publishes for SGX and TDX. It counts only
@@ -178,7 +169,8 @@ func pemChain(what string, data []byte) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for rest := bytes.TrimSpace(data); len(rest) > 0; rest = bytes.TrimSpace(rest) {
 		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(out) == maxIntelChain {
+		begun := bytes.HasPrefix(rest, []byte("-----BEGIN")) // Decode passes over what stands before
+		if block, rest = pem.Decode(rest); block == nil || !begun || block.Type != "CERTIFICATE" || len(out) == maxIntelChain {
 			return nil, verdict.Refuse(verdict.EndorsementMalformed, "parsing %s: it is no chain of at most %d certificates in PEM", what, maxIntelChain)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)

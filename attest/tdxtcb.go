@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"crypto/x509"
-	"encoding/hex"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -127,6 +125,11 @@ func (r *TDXResult) checkPlatform(c TDXCollateral, chain intelChain, t *TDXTrust
 	if q.MRSignerSEAM != [48]byte{} {
 		return verdict.Refuse(verdict.PlatformModule, "appraising TDX quote: MRSIGNERSEAM is %x, want Intel's", q.MRSignerSEAM)
 	}
+	bare := t.AllowNoCollateral && len(c.TCBInfo) == 0 && len(c.QEIdentity) == 0
+	// All modules that Intel released have zeros; others are for the TCB info to allow.
+	if bare && q.SEAMAttributes != [8]byte{} {
+		return verdict.Refuse(verdict.PlatformModule, "appraising TDX quote: SEAMATTRIBUTES are %x, want zero without collateral", q.SEAMAttributes)
+	}
 	rootCRL, err := revocations("root CRL", c.RootCRL, t.Root, t, at)
 	if err != nil {
 		return err
@@ -141,7 +144,7 @@ func (r *TDXResult) checkPlatform(c TDXCollateral, chain intelChain, t *TDXTrust
 	if err := pckCRL.check("PCK chain", chain.leaf); err != nil {
 		return err
 	}
-	if t.AllowNoCollateral && len(c.TCBInfo) == 0 && len(c.QEIdentity) == 0 {
+	if bare {
 		r.Claims.Hardware = Warning // genuine, of an unknown TCB
 		return nil
 	}
@@ -320,9 +323,4 @@ func converge(platform, part TDXStatus) TDXStatus {
 		return part
 	}
 	return platform
-}
-
-// String writes PPID, FMSPC and PCE ID for people.
-func (p PCK) String() string {
-	return fmt.Sprintf("FMSPC %s, PCE %s, PPID %s", hex.EncodeToString(p.FMSPC[:]), hex.EncodeToString(p.PCEID[:]), hex.EncodeToString(p.PPID[:]))
 }

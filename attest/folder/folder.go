@@ -14,6 +14,7 @@ package folder
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
@@ -117,6 +118,9 @@ type Report struct {
 	Advisories  []string
 	Measurement string
 	Claims      attest.Claims
+	// OwnRoots says that the folder brings its roots along: who made it chose whom
+	// to believe. Where it does not, those count that Intel and AMD publish.
+	OwnRoots bool
 }
 
 func malformed(format string, args ...any) error {
@@ -138,17 +142,13 @@ func Appraise(fsys fs.FS) (Report, error) {
 		return Report{}, err
 	}
 	var r Report
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r.Case); err != nil {
-		return Report{}, malformed("%s: %w", CaseName, err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Report{}, malformed("%s: there is something behind it", CaseName)
+	if err := decode(CaseName, data, &r.Case); err != nil {
+		return Report{}, err
 	}
 	if r.Case.At.IsZero() || r.Case.Evidence == "" {
 		return r, malformed("%s names no time or no evidence", CaseName)
 	}
+	r.OwnRoots = len(r.Case.Roots) > 0
 	switch r.Case.Kind + " " + r.Case.Format {
 	case "tdx tdx-quote":
 		err = f.tdx(&r)
@@ -160,6 +160,19 @@ func Appraise(fsys fs.FS) (Report, error) {
 		err = unsupported("kind %s in format %s is not appraised by this version", quote(r.Case.Kind), quote(r.Case.Format))
 	}
 	return r, err
+}
+
+// decode reads one document of known members.
+func decode(what string, data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return malformed("%s: %w", what, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return malformed("%s: there is something behind it", what)
+	}
+	return nil
 }
 
 func quote(s string) string {
@@ -468,7 +481,7 @@ func pcrsOf(what string, values map[string]string) (attest.PCRs, error) {
 		if err != nil || i < 0 || i > 23 || name != strconv.Itoa(i) {
 			return nil, malformed("%s: there is no PCR %s", what, quote(name))
 		}
-		var value [attest.SHA256Size]byte
+		var value [sha256.Size]byte
 		if err := unhex(what, text, value[:]); err != nil {
 			return nil, err
 		}
@@ -502,8 +515,8 @@ func (f *reader) tpm(r *Report) error {
 	if parts["signature"] == nil || parts["pcrs"] == nil || parts["ak_public"] == nil {
 		return verdict.Fail(verdict.EvidenceMissing, "appraising evidence folder: a quote wants the parts signature, pcrs and ak_public")
 	}
-	if err := json.Unmarshal(parts["pcrs"], &data); err != nil {
-		return malformed("pcrs: %w", err)
+	if err := decode("pcrs", parts["pcrs"], &data); err != nil {
+		return err
 	}
 	if data.Bank != "sha256" {
 		return verdict.Refuse(verdict.TPMBank, "appraising evidence folder: the values are of bank %s, want sha256", quote(data.Bank))

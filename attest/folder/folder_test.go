@@ -351,6 +351,8 @@ func TestTPM(t *testing.T) {
 		"PCR 01":                {policy("pcr_values", object{"01": strings.Repeat("00", 32)}), "", "no PCR"},
 		"a nonce of no hex":     {policy("nonce", "x"), "", "nonce"},
 		"no values":             {file("pcrs", []byte("x")), "", "pcrs"},
+		"values of no name":     {file("pcrs", []byte(`{"bank":"sha256","values":{},"x":1}`)), "", "unknown field"},
+		"more behind values":    {func(f fstest.MapFS, _ object) { f["pcrs"].Data = append(f["pcrs"].Data, '1') }, "", "something behind"},
 		"another quote": {func(f fstest.MapFS, _ object) {
 			d := slices.Clone(f["quote"].Data)
 			d[len(d)-1] ^= 1

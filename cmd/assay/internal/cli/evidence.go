@@ -23,12 +23,14 @@ func (a *app) evidenceCommand() *cobra.Command {
 
 // An appraisal is what was found in a folder.
 type appraisal struct {
-	Name        string           `json:"name"`
-	Kind        string           `json:"kind"`
-	At          time.Time        `json:"at"`
-	Measurement string           `json:"measurement,omitempty"`
-	TCBStatus   attest.TDXStatus `json:"tcbStatus,omitempty"`
-	Advisories  []string         `json:"advisories,omitempty"`
+	Name        string    `json:"name"`
+	Kind        string    `json:"kind"`
+	At          time.Time `json:"at"`
+	Measurement string    `json:"measurement,omitempty"`
+	// OwnRoots says that the roots are the folder's, and not the published ones.
+	OwnRoots   bool             `json:"ownRoots"`
+	TCBStatus  attest.TDXStatus `json:"tcbStatus,omitempty"`
+	Advisories []string         `json:"advisories,omitempty"`
 	// Expected says whether the folder expects what came out, and is absent where it
 	// expects nothing.
 	Expected *bool `json:"expected,omitempty"`
@@ -61,7 +63,7 @@ func appraised(r folder.Report, err error) (*answer, error) {
 		ans.Result = resultReject
 	}
 	c := &r.Case
-	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories}
+	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories}
 	if c.Expect != "" {
 		// What cannot be decided is no acceptance either.
 		met := (c.Expect == resultAccept) == (ans.Result == resultAccept)
@@ -70,6 +72,9 @@ func appraised(r folder.Report, err error) (*answer, error) {
 	ans.Value = v
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", printable(c.Name), ans.Result)
+	if v.OwnRoots {
+		fmt.Fprintln(&b, "  under roots that the folder brings along")
+	}
 	if v.Measurement != "" {
 		fmt.Fprintf(&b, "  measurement %s\n", v.Measurement)
 	}

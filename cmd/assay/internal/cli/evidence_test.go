@@ -34,6 +34,7 @@ func TestEvidenceAppraise(t *testing.T) {
 		Result, Code string
 		Value        struct {
 			Measurement string
+			OwnRoots    bool
 			Expected    *bool
 		}
 	}
@@ -45,13 +46,13 @@ func TestEvidenceAppraise(t *testing.T) {
 		if err := json.Unmarshal([]byte(stdout), &d); err != nil {
 			t.Fatalf("%v: %s%s", err, stdout, stderr)
 		}
-		if got != status || d.Result != result || d.Code != code || d.Value.Expected == nil || *d.Value.Expected != expected || (d.Value.Measurement != "") != (status == 0) {
+		if got != status || d.Result != result || d.Code != code || !d.Value.OwnRoots || d.Value.Expected == nil || *d.Value.Expected != expected || (d.Value.Measurement != "") != (status == 0) {
 			t.Errorf("got %d, %s", got, stdout)
 		}
 	}
 	setCase("tdx", "accept", false)
 	check(0, "accept", "", true)
-	if stdout := must(t, "evidence", "appraise", dir).stdout; !strings.Contains(stdout, "made: accept\n  measurement "+hex.EncodeToString(x.Quote.MRTD[:])) {
+	if stdout := must(t, "evidence", "appraise", dir).stdout; !strings.Contains(stdout, "made: accept\n  under roots that the folder brings along\n  measurement "+hex.EncodeToString(x.Quote.MRTD[:])) {
 		t.Errorf("got %q", stdout)
 	}
 	setCase("tdx", "reject", false)
@@ -65,6 +66,10 @@ func TestEvidenceAppraise(t *testing.T) {
 	check(0, "accept", "", true)
 	setCase("azure-tdx", "accept", true)
 	check(3, "undecided", "evidence.unsupported", false)
+	write(t, filepath.Join(dir, "case.json"), []byte(`{"name": "made", "kind": "azure-tdx", "format": "tdx-quote", "evidence": "quote.bin", "at": "2026-11-26T12:00:00Z"}`))
+	if o := assay(t, "evidence", "appraise", dir); o.status != 3 || strings.Contains(o.stdout, "under roots") {
+		t.Errorf("without roots: got %d, %s", o.status, o.stdout)
+	}
 	if err := os.Remove(filepath.Join(dir, "case.json")); err != nil {
 		t.Fatal(err)
 	}
