@@ -28,6 +28,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/bundlejson"
 	"github.com/assayd/assay/verifier/internal/notation"
 )
 
@@ -296,9 +297,25 @@ func parseAttestation(envelope []byte, n int, ann map[string]string) (*entity, e
 	if e.claims, err = parseStatement(env.payloadType, env.payload); err != nil {
 		return nil, err
 	}
-	e.content = &bundle.Envelope{Envelope: &dsse.Envelope{PayloadType: env.payloadType, Payload: base64.StdEncoding.EncodeToString(env.payload),
-		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(e.sig)}}}}
+	e.content = &signedEnvelope{payloadType: env.payloadType, payload: env.payload, sig: e.sig}
 	return e, nil
+}
+
+// signedEnvelope is a DSSE envelope for the library, which keeps it in base64. Most
+// verifications never ask for that.
+type signedEnvelope struct {
+	payloadType, keyID string
+	payload, sig       []byte
+}
+
+// The methods of sigstore-go's verify.SignatureContent.
+
+func (s *signedEnvelope) Signature() []byte                                       { return s.sig }
+func (s *signedEnvelope) MessageSignatureContent() verify.MessageSignatureContent { return nil }
+
+func (s *signedEnvelope) EnvelopeContent() verify.EnvelopeContent {
+	return &bundle.Envelope{Envelope: &dsse.Envelope{PayloadType: s.payloadType, Payload: base64.StdEncoding.EncodeToString(s.payload),
+		Signatures: []dsse.Signature{{KeyID: s.keyID, Sig: base64.StdEncoding.EncodeToString(s.sig)}}}}
 }
 
 // An envelope is a DSSE envelope (DSSE v1 envelope.md).
@@ -502,14 +519,17 @@ func parseBundle(data []byte) (*entity, error) {
 	malformed := func(format string, args ...any) (*entity, error) {
 		return nil, verdict.Refuse(verdict.InputMalformed, "reading bundle: "+format, args...)
 	}
-	pb := new(protobundle.Bundle)
-	if err := protojson.Unmarshal(data, pb); err != nil {
-		// A member that this version of the format does not have is a newer
-		// bundle, not a broken one.
-		if json.Valid(data) && (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, new(protobundle.Bundle)) == nil {
-			return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: it has members that are not known: %w", err)
+	pb, usual := bundlejson.Read(data)
+	if !usual {
+		pb = new(protobundle.Bundle)
+		if err := protojson.Unmarshal(data, pb); err != nil {
+			// A member that this version of the format does not have is a newer
+			// bundle, not a broken one.
+			if json.Valid(data) && (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, new(protobundle.Bundle)) == nil {
+				return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: it has members that are not known: %w", err)
+			}
+			return malformed("%w", err)
 		}
-		return malformed("%w", err)
 	}
 	payload := pb.GetDsseEnvelope().GetPayload()
 	if n := len(data) - base64.StdEncoding.EncodedLen(len(payload)); n > MaxBundleBytes || len(payload) > MaxPayloadBytes {
@@ -529,8 +549,14 @@ func parseBundle(data []byte) (*entity, error) {
 	if err != nil {
 		return malformed("%w", err)
 	}
-	if err := checkBundle(data, pb); err != nil {
+	if err := checkBundle(pb); err != nil {
 		return nil, err
+	}
+	// Client specification §5: keys in lowerCamelCase, enums as strings.
+	if !usual {
+		if err := checkSpelling(data); err != "" {
+			return malformed("%s", err)
+		}
 	}
 	e := &entity{}
 	for _, t := range material.GetTlogEntries() {
@@ -569,11 +595,10 @@ func parseBundle(data []byte) (*entity, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.content, err = b.SignatureContent(); err != nil {
-		return malformed("%w", err)
-	}
 	if env := pb.GetDsseEnvelope(); env != nil {
 		err = e.readEnvelope(env)
+	} else if e.content, err = b.SignatureContent(); err != nil {
+		return malformed("%w", err)
 	} else {
 		err = e.readMessage(pb.GetMessageSignature())
 	}
@@ -595,6 +620,7 @@ func (e *entity) readEnvelope(env *protodsse.Envelope) error {
 	}
 	e.claims, e.statement = c, env.GetPayload()
 	e.sig = env.GetSignatures()[0].GetSig()
+	e.content = &signedEnvelope{payloadType: env.GetPayloadType(), keyID: env.GetSignatures()[0].GetKeyid(), payload: env.GetPayload(), sig: e.sig}
 	e.message = verdict.PAE(env.GetPayloadType(), env.GetPayload())
 	return nil
 }

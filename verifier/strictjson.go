@@ -38,13 +38,48 @@ func part(data []byte) (object, error) { return strictjson.Members(data) }
 // member is absent or null.
 func (o object) optional(name string, v any) error {
 	raw, ok := o[name]
-	if !ok {
+	if !ok || decodePlain(raw, v) {
 		return nil
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
 		return fmt.Errorf("member %q is not of the right type", name)
 	}
 	return nil
+}
+
+// decodePlain decodes what statements are made of as the standard library does, and
+// says where it is not that plain. The document was checked.
+func decodePlain(raw json.RawMessage, v any) bool {
+	switch v := v.(type) {
+	case *string:
+		text, ok := strictjson.Plain(raw)
+		if ok {
+			*v = text
+		}
+		return ok
+	case *[]json.RawMessage:
+		list, ok := strictjson.Elements(raw)
+		if ok {
+			*v = list
+		}
+		return ok
+	case *map[string]string:
+		members, err := part(raw)
+		if err != nil || *v != nil {
+			return false
+		}
+		texts := make(map[string]string, len(members))
+		for name, member := range members {
+			text, ok := strictjson.Plain(member)
+			if !ok {
+				return false
+			}
+			texts[name] = text
+		}
+		*v = texts
+		return true
+	}
+	return false
 }
 
 // checkJSON walks a document once.

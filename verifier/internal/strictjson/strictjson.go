@@ -264,6 +264,34 @@ func Members(data []byte) (map[string]json.RawMessage, error) {
 	return out, nil
 }
 
+// Elements returns the elements of an array as they are written, or false where
+// data is none. As for [Members], the document has to have passed [Check].
+func Elements(data []byte) ([]json.RawMessage, bool) {
+	i := skipSpace(data, 0)
+	if i >= len(data) || data[i] != '[' {
+		return nil, false
+	}
+	out := []json.RawMessage{}
+	for i = skipSpace(data, i+1); i < len(data) && data[i] != ']'; i = skipSpace(data, i) {
+		start := i
+		i = valueEnd(data, start)
+		out = append(out, data[start:i:i])
+		if i = skipSpace(data, i); i < len(data) && data[i] == ',' {
+			i = skipSpace(data, i+1)
+		}
+	}
+	return out, i < len(data)
+}
+
+// Plain returns the string in data, or false where data is none or has escapes. As
+// for [Members], the document has to have passed [Check].
+func Plain(data []byte) (string, bool) {
+	if len(data) < 2 || data[0] != '"' || data[len(data)-1] != '"' || bytes.IndexByte(data, '\\') >= 0 {
+		return "", false
+	}
+	return string(data[1 : len(data)-1]), true
+}
+
 func skipSpace(data []byte, i int) int {
 	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\r' || data[i] == '\n') {
 		i++

@@ -121,8 +121,11 @@ func FuzzCheck(f *testing.F) {
 		}
 		if got == nil {
 			sameMembers(t, data)
-		} else {
-			_, _ = Members(data) // it must not panic
+			sameElements(t, data)
+		} else { // they must not panic
+			_, _ = Members(data)
+			_, _ = Elements(data)
+			_, _ = Plain(data)
 		}
 	})
 }
@@ -146,6 +149,50 @@ func sameMembers(t *testing.T, data []byte) {
 	for name, value := range want {
 		if !bytes.Equal(got[name], value) {
 			t.Fatalf("%q: member %q is %q, want %q", data, name, got[name], value)
+		}
+	}
+}
+
+// sameElements compares Elements and Plain with the standard library, for a document
+// that Check takes.
+func sameElements(t *testing.T, data []byte) {
+	t.Helper()
+	var want []json.RawMessage
+	err := json.Unmarshal(data, &want)
+	got, ok := Elements(data)
+	if isArray := err == nil && want != nil; isArray != ok || len(got) != len(want) {
+		t.Fatalf("%q: got %q, want %q", data, got, want)
+	}
+	for i := range want {
+		if !bytes.Equal(got[i], want[i]) {
+			t.Fatalf("%q: element %d is %q, want %q", data, i, got[i], want[i])
+		}
+		if text, ok := Plain(got[i]); ok {
+			var other string
+			if err := json.Unmarshal(want[i], &other); err != nil || text != other {
+				t.Fatalf("%q: got %q, want %q", want[i], text, other)
+			}
+		}
+	}
+}
+
+func TestElements(t *testing.T) {
+	for _, s := range []string{`[]`, ` [ ] `, "[1, {\"b\":\"]\"}\t, \"x\\\"\" ,null,[ ],-1e5\n]\r", `["a"]`, `[["a"],["b"]]`, `{}`, `null`, `"[]"`, `1`} {
+		sameElements(t, []byte(s))
+	}
+	for _, s := range []string{``, `[`, `["a`, `[1`, `[1,`, `[[}`} {
+		if got, ok := Elements([]byte(s)); ok {
+			t.Errorf("%q: got %q", s, got)
+		}
+	}
+	for in, want := range map[string]string{`"a"`: "a", `""`: "", "\"\u00e9\"": "\u00e9"} {
+		if got, ok := Plain([]byte(in)); !ok || got != want {
+			t.Errorf("%q: got %q, %t", in, got, ok)
+		}
+	}
+	for _, in := range []string{``, `"`, `"a`, `a"`, `"\u0061"`, `1`, `null`, ` "a"`} {
+		if got, ok := Plain([]byte(in)); ok {
+			t.Errorf("%q: got %q", in, got)
 		}
 	}
 }
