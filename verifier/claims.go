@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/strictjson"
 )
 
 // Limits of a statement, as sigstore-go has them.
@@ -98,35 +99,53 @@ func parseStatement(payloadType string, payload []byte) (*claims, error) {
 	malformed := func(format string, args ...any) (*claims, error) {
 		return nil, verdict.Refuse(verdict.InputMalformed, "reading statement: "+format, args...)
 	}
-	obj, err := parseObject(payload, maxStatementValues)
+	if err := checkJSON(payload, maxStatementValues); err != nil {
+		return malformed("%w", err)
+	}
+	var rawKind, rawPredicate, rawSubject json.RawMessage
+	err := strictjson.Each(payload, func(name []byte, value json.RawMessage) {
+		switch string(name) {
+		case "_type":
+			rawKind = value
+		case "predicateType":
+			rawPredicate = value
+		case "subject":
+			rawSubject = value
+		}
+	})
 	if err != nil {
 		return malformed("%w", err)
 	}
 	var kind string
-	if err := obj.optional("_type", &kind); err != nil {
+	if err := decodeMember("_type", rawKind, &kind); err != nil {
 		return malformed("%w", err)
 	}
 	if kind != statementV1 && kind != statementV01 {
 		return nil, verdict.Refuse(verdict.StatementType, "reading statement: _type is %q, want %q", clipQuote(kind), statementV1)
 	}
 	c := &claims{}
-	if err := obj.optional("predicateType", &c.predicate); err != nil || c.predicate == "" {
+	if err := decodeMember("predicateType", rawPredicate, &c.predicate); err != nil || c.predicate == "" {
 		return malformed("it has no predicateType")
 	}
 	var list []json.RawMessage
-	if err := obj.optional("subject", &list); err != nil {
+	if err := decodeMember("subject", rawSubject, &list); err != nil {
 		return malformed("%w", err)
 	}
 	if len(list) > maxSubjects {
 		return malformed("%d subjects, want at most %d", len(list), maxSubjects)
 	}
 	for _, raw := range list {
-		s, err := part(raw)
+		var rawDigest json.RawMessage
+		err := strictjson.Each(raw, func(name []byte, value json.RawMessage) {
+			if string(name) == "digest" {
+				rawDigest = value
+			}
+		})
 		if err != nil {
 			return malformed("subject: %w", err)
 		}
 		var digests map[string]string
-		if err := s.optional("digest", &digests); err != nil {
+		if err := decodeMember("digest", rawDigest, &digests); err != nil {
 			return malformed("subject: %w", err)
 		}
 		if len(digests) > maxSubjectDigests {

@@ -36,9 +36,11 @@ func part(data []byte) (object, error) { return strictjson.Members(data) }
 
 // optional decodes the member name into v, and leaves v as it is when the
 // member is absent or null.
-func (o object) optional(name string, v any) error {
-	raw, ok := o[name]
-	if !ok || decodePlain(raw, v) {
+func (o object) optional(name string, v any) error { return decodeMember(name, o[name], v) }
+
+// decodeMember is optional for a member that is raw, which is nil when absent.
+func decodeMember(name string, raw json.RawMessage, v any) error {
+	if raw == nil || decodePlain(raw, v) {
 		return nil
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
@@ -64,17 +66,14 @@ func decodePlain(raw json.RawMessage, v any) bool {
 		}
 		return ok
 	case *map[string]string:
-		members, err := part(raw)
-		if err != nil || *v != nil {
+		texts, plain := map[string]string{}, *v == nil
+		err := strictjson.Each(raw, func(name []byte, value json.RawMessage) {
+			text, ok := strictjson.Plain(value)
+			plain = plain && ok
+			texts[string(name)] = text
+		})
+		if err != nil || !plain {
 			return false
-		}
-		texts := make(map[string]string, len(members))
-		for name, member := range members {
-			text, ok := strictjson.Plain(member)
-			if !ok {
-				return false
-			}
-			texts[name] = text
 		}
 		*v = texts
 		return true

@@ -230,21 +230,32 @@ func stringEnd(data []byte, i int) (end int, escaped bool) {
 // the object is part of has to have passed [Check]: what is no JSON is not
 // noticed here. The error says that data is no object.
 func Members(data []byte) (map[string]json.RawMessage, error) {
+	out := make(map[string]json.RawMessage)
+	err := Each(data, func(name []byte, value json.RawMessage) { out[string(name)] = value })
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Each calls member for each member of an object, as [Members] has them.
+func Each(data []byte, member func(name []byte, value json.RawMessage)) error {
 	i := skipSpace(data, 0)
 	if i >= len(data) || data[i] != '{' {
-		return nil, fmt.Errorf("want a JSON object, got %.16q", data[min(i, len(data)):])
+		return fmt.Errorf("want a JSON object, got %.16q", data[min(i, len(data)):])
 	}
-	out := make(map[string]json.RawMessage)
 	for i = skipSpace(data, i+1); i < len(data) && data[i] == '"'; i = skipSpace(data, i) {
 		end, escaped := stringEnd(data, i)
 		if end > len(data) {
 			break
 		}
-		name := string(data[i+1 : end-1])
+		name := data[i+1 : end-1]
 		if escaped {
-			if err := json.Unmarshal(data[i:end], &name); err != nil {
-				return nil, fmt.Errorf("want JSON: %w", err)
+			var text string
+			if err := json.Unmarshal(data[i:end], &text); err != nil {
+				return fmt.Errorf("want JSON: %w", err)
 			}
+			name = []byte(text)
 		}
 		i = skipSpace(data, end)
 		if i >= len(data) || data[i] != ':' {
@@ -252,16 +263,16 @@ func Members(data []byte) (map[string]json.RawMessage, error) {
 		}
 		start := skipSpace(data, i+1)
 		i = valueEnd(data, start)
-		out[name] = data[start:i:i]
+		member(name, data[start:i:i])
 		i = skipSpace(data, i)
 		if i < len(data) && data[i] == ',' {
 			i++
 		}
 	}
 	if i >= len(data) || data[i] != '}' {
-		return nil, errors.New("want a JSON object")
+		return errors.New("want a JSON object")
 	}
-	return out, nil
+	return nil
 }
 
 // Elements returns the elements of an array as they are written, or false where
@@ -334,32 +345,36 @@ const fewNames = 8
 
 // names are the names of one object, decoded.
 type names struct {
-	few  []string
-	many map[string]bool
+	few   [fewNames][]byte
+	count int // of few
+	many  map[string]bool
 }
 
 // add takes a name with its quotes, and refuses one that is there.
 func (n *names) add(quoted []byte, escaped bool) error {
-	name := string(quoted[1 : len(quoted)-1])
+	name := quoted[1 : len(quoted)-1]
 	if escaped {
-		if err := json.Unmarshal(quoted, &name); err != nil {
+		var text string
+		if err := json.Unmarshal(quoted, &text); err != nil {
 			return fmt.Errorf("want JSON: %w", err)
 		}
+		name = []byte(text)
 	}
-	there := n.many[name]
-	for _, other := range n.few {
-		there = there || other == name
+	there := n.many[string(name)]
+	for _, other := range n.few[:n.count] {
+		there = there || bytes.Equal(other, name)
 	}
 	if there {
 		return fmt.Errorf("duplicate member %q", name[:min(len(name), 64)])
 	}
-	if n.many == nil && len(n.few) < fewNames {
-		n.few = append(n.few, name)
+	if n.count < fewNames {
+		n.few[n.count] = name
+		n.count++
 		return nil
 	}
 	if n.many == nil {
 		n.many = make(map[string]bool)
 	}
-	n.many[name] = true
+	n.many[string(name)] = true
 	return nil
 }
