@@ -359,6 +359,9 @@ func (v *Verifier) denied(f *fact) error {
 // maximum matching, since one identity may satisfy two patterns and one
 // authority may have several signers.
 func (s *demandState) distinct() int {
+	if len(s.accepted) < 2 {
+		return len(s.accepted)
+	}
 	edges := make(map[*authority][]string)
 	for _, a := range s.accepted {
 		if id := a.fact.signer.id(); !slices.Contains(edges[a.authority], id) {

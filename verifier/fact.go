@@ -325,10 +325,13 @@ func (m *material) verifyKeyed(e *entity) (*fact, *stageError) {
 		}
 		return nil, &stageError{stageSignature, err}
 	}
-	content := &keyContent{key: m.key, hint: e.hint}
-	keyed := e.withKey(content)
-	tm := append(root.TrustedMaterialCollection{root.NewTrustedPublicKeyMaterial(content.verifier)}, m.trusted()...)
-	times, logs, serr := m.verifyTimes(keyed, tm)
+	var tm root.TrustedMaterial
+	if e.logged() || len(e.timestamps) > 0 { // otherwise the library is asked nothing
+		content := &keyContent{key: m.key, hint: e.hint}
+		e = e.withKey(content)
+		tm = append(root.TrustedMaterialCollection{root.NewTrustedPublicKeyMaterial(content.verifier)}, m.trusted()...)
+	}
+	times, logs, serr := m.verifyTimes(e, tm)
 	if serr != nil {
 		return nil, serr
 	}
@@ -362,11 +365,15 @@ func (m *material) verifySignature(e *entity, pub crypto.PublicKey) error {
 
 // verifyTimes verifies log entries and timestamps, and returns the times that
 // they prove. An entry of a listed log has to be right also where none is
-// demanded: it is there to be believed.
+// demanded: it is there to be believed. tm may be nil where there is neither entry
+// nor timestamp.
 func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time, []logEntry, *stageError) {
 	var times []time.Time
 	var logs []logEntry
-	logKeys := tm.RekorLogs()
+	var logKeys map[string]*root.TransparencyLog
+	if e.logged() {
+		logKeys = tm.RekorLogs()
+	}
 	known := slices.ContainsFunc(e.entries, func(t *tlog.Entry) bool { return logKeys[logID(t)] != nil })
 	if t := e.intoto; t != nil && logKeys[t.logID] != nil {
 		at, serr := t.verify(e, logKeys[t.logID])
@@ -432,6 +439,9 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 	}
 	return times, logs, nil
 }
+
+// logged says whether a log entry came with e.
+func (e *entity) logged() bool { return len(e.entries) > 0 || e.intoto != nil }
 
 func logID(t *tlog.Entry) string { return hex.EncodeToString([]byte(t.LogKeyID())) }
 
