@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -715,9 +716,10 @@ func (d *decision) explain(res *Result, outcomes []ruleOutcome, candidates int) 
 	if res.Passed {
 		root.State = StateMet
 	}
-	root.add(note(fmt.Sprintf("policy %s, %s", d.v.policy.name, d.v.policy.digest)), note(fmt.Sprintf("%d candidates were found", candidates)))
+	// Concatenation, because most of these texts are made for nobody.
+	root.add(note("policy "+d.v.policy.name+", "+string(d.v.policy.digest)), note(strconv.Itoa(candidates)+" candidates were found"))
 	for _, o := range outcomes {
-		r := &Explanation{Text: fmt.Sprintf("rule %q, mode %s: %s", o.rule.Name, o.rule.Mode, o.outcome), State: StateUnmet}
+		r := &Explanation{Text: "rule " + strconv.Quote(o.rule.Name) + ", mode " + string(o.rule.Mode) + ": " + string(o.outcome), State: StateUnmet}
 		if len(o.rule.Namespaces) > 0 {
 			r.Text += ", in namespaces " + strings.Join(o.rule.Namespaces, ", ")
 		}
@@ -756,10 +758,10 @@ func (s *demandState) explain(candidates int) *Explanation {
 		}
 	}
 	for _, a := range s.authorities {
-		child := &Explanation{Text: fmt.Sprintf("authority %q", a.name), State: StateUnmet, Want: s.kindName() + " by " + a.describe()}
+		child := &Explanation{Text: "authority " + strconv.Quote(a.name), State: StateUnmet}
 		for _, x := range s.accepted {
 			if x.authority == a {
-				child.State, child.Want = StateMet, ""
+				child.State = StateMet
 				child.add(&Explanation{Text: x.candidate.name + ": signed by " + x.fact.describe(), State: StateMet})
 				for _, w := range x.warnings {
 					child.add(note(w))
@@ -770,6 +772,9 @@ func (s *demandState) explain(candidates int) *Explanation {
 			if x.authority == a.name || x.authority == "" {
 				child.add(&Explanation{Text: x.candidate, State: StateUnmet, Reason: &x.reason})
 			}
+		}
+		if child.State == StateUnmet {
+			child.Want = s.kindName() + " by " + a.describe()
 		}
 		n.add(child)
 	}

@@ -30,10 +30,12 @@ const maxDepth = 4
 // judgeImage asks what the rules demand of the image itself, of those rules
 // whose signatures are there: the others refuse anyway.
 func (d *decision) judgeImage(ctx context.Context, req inquiry, ev *evidence) {
-	d.images = make(map[*compiledRule]*imageState)
 	for _, r := range d.rules {
-		if r.Mode == ModeOff || slices.ContainsFunc(d.demands, func(s *demandState) bool { return s.rule == r && !s.met }) {
+		if r.Mode == ModeOff || !r.asksOfImage() || slices.ContainsFunc(d.demands, func(s *demandState) bool { return s.rule == r && !s.met }) {
 			continue
+		}
+		if d.images == nil {
+			d.images = make(map[*compiledRule]*imageState)
 		}
 		m := &imageState{}
 		d.images[r] = m
@@ -45,6 +47,11 @@ func (d *decision) judgeImage(ctx context.Context, req inquiry, ev *evidence) {
 			m.base(ctx, d, req, r, ev)
 		}
 	}
+}
+
+// asksOfImage says whether r demands something of the image beside its signatures.
+func (r *compiledRule) asksOfImage() bool {
+	return len(r.platforms) > 0 || r.Children == ChildrenSigned || r.BaseImage != nil
 }
 
 // judge notes one demand: met, refused, or not decided.

@@ -61,7 +61,9 @@ var rows = []row{
 	{what: "daemon's answer on a cached verdict, one client", folder: "daemon", benchmark: "BenchmarkCachedVerdict", unit: "ns/op", budget: 1e6, show: duration},
 	{what: "daemon's answers on cached verdicts, open loop", folder: "daemon", benchmark: "BenchmarkCachedVerdictLoad", unit: "answers/s", least: true, budget: 5000, show: perSecond},
 	{what: "verdict in the verifier's cache", folder: "verifier", benchmark: "BenchmarkCached", unit: "ns/op", budget: 10e3, show: duration},
-	{what: "keyed bundle, CPU", folder: "verifier", benchmark: "BenchmarkKeyedCPU", unit: "cpu-ns", budget: 110e3, show: duration},
+	// 110 µs, in what they are counted in: a ratio of one run says it more exactly.
+	{what: "keyed bundle, CPU, in P-256 verifications", folder: "verifier", benchmark: "BenchmarkKeyedCPU", unit: "x-p256", budget: 110e3 / baselineTime, show: times, cpus: 1},
+	{what: "the same on all processors", folder: "verifier", benchmark: "BenchmarkKeyedCPU", unit: "x-p256", show: times},
 	{what: "keyless with P-256 alone, Rekor v1, against sigstore-go", folder: "verifier", benchmark: "BenchmarkKeyless/made-here", unit: "x-sigstore-go", show: times},
 	{what: "keyless with P-256 alone, Rekor v2, against sigstore-go", folder: "verifier", benchmark: "BenchmarkKeyless/made-here-rekor-v2", unit: "x-sigstore-go", show: times},
 	{what: "keyless, real bundle v0.3 with timestamp", folder: "verifier", benchmark: "BenchmarkKeyless/bundle-v0.3-keyless", unit: "x-sigstore-go", budget: 0.5, show: times, shared: true},
