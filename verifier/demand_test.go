@@ -148,6 +148,30 @@ func TestSigningTime(t *testing.T) {
 	}
 }
 
+// TestR21Logs: two entries of one log are one, and one of each of two logs are two.
+func TestR21Logs(t *testing.T) {
+	p := policy(t, "version: 1\nauthorities:\n"+keylessYAML("team", subject)+"    logs: 2\nrules:\n  - {name: all, repositories: ['**'], authorities: [team]}\n")
+	for _, tt := range []struct {
+		more []sigstoretest.Log
+		want verdict.Code
+	}{
+		{nil, verdict.LogCount},
+		{[]sigstoretest.Log{sigstoretest.FirstLog}, verdict.LogCount},
+		{[]sigstoretest.Log{sigstoretest.SecondLog}, ""},
+	} {
+		k := newKit(t)
+		sig, err := whole()
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.sig, k.roots = sig, rootsOf(t, sig)
+		o := good()
+		o.Log, o.More = sigstoretest.FirstLog, tt.more
+		k.attachBundle(k.image, k.bundle(k.image, o), verifier.PredicateSign)
+		k.want(p, tt.want)
+	}
+}
+
 // TestR28Exceptions: an exception counts for its own rule and image, until its
 // end, and says so.
 func TestR28Exceptions(t *testing.T) {

@@ -41,7 +41,7 @@ func TestKeyless(t *testing.T) {
 		{"other subject", func(o *sigstoretest.Options) { o.Subject += "x" }, verdict.IdentitySAN},
 		{"e-mail instead", func(o *sigstoretest.Options) { o.Subject = "release@acme.example" }, verdict.IdentitySAN},
 		{"other name instead", func(o *sigstoretest.Options) { o.Subject = "acme!release" }, verdict.IdentitySAN},
-		{"other issuer", func(o *sigstoretest.Options) { o.Issuer += ".evil.example" }, verdict.IdentityIssuer},
+		{"R24 issuer with a suffix", func(o *sigstoretest.Options) { o.Issuer += ".evil.example" }, verdict.IdentityIssuer},
 		{"no issuer", func(o *sigstoretest.Options) { o.Issuer = "" }, verdict.IdentityIssuer},
 		{"no log entry", func(o *sigstoretest.Options) { o.NoLog = true }, verdict.LogMissing},
 		{"timestamp in place of the log", func(o *sigstoretest.Options) { o.NoLog, o.Timestamp = true, true }, verdict.LogMissing},

@@ -467,8 +467,12 @@ func TestR22(t *testing.T) {
 	}
 }
 
-func TestR37(t *testing.T) {
-	for _, name := range []string{"../../x", "a/../../b", "/etc/x", "a\x00b", `a\b`, "a//b", "."} {
+// strangeNames are no names of targets and roles: a file that they named could be
+// outside, or another than a pattern was about.
+var strangeNames = []string{"../../x", "a/../../b", "a/../b", "a/./b", "/etc/x", "a\x00b", `a\b`, "a//b", "."}
+
+func TestR27TargetNames(t *testing.T) {
+	for _, name := range strangeNames {
 		w := newWorld(t)
 		w.Targets["targets"][name] = tuftest.Target("x")
 		w.Publish()
@@ -477,12 +481,16 @@ func TestR37(t *testing.T) {
 		if w.state() != nil {
 			t.Error("something was stored")
 		}
+	}
+}
 
-		w = newWorld(t)
+func TestR37RoleNames(t *testing.T) {
+	for _, name := range strangeNames {
+		w := newWorld(t)
 		w.Delegate("targets", tuftest.Delegation{Name: name, Paths: []string{"*"}}, nil)
 		delete(w.Targets, name)
 		w.Publish()
-		_, err = w.refresh(t, now)
+		_, err := w.refresh(t, now)
 		wantCode(t, err, verdict.InputMalformed)
 	}
 }
