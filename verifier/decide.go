@@ -719,7 +719,7 @@ func (d *decision) explain(res *Result, outcomes []ruleOutcome, candidates int) 
 	// Concatenation, because most of these texts are made for nobody.
 	root.add(note("policy "+d.v.policy.name+", "+string(d.v.policy.digest)), note(strconv.Itoa(candidates)+" candidates were found"))
 	for _, o := range outcomes {
-		r := &Explanation{Text: "rule " + strconv.Quote(o.rule.Name) + ", mode " + string(o.rule.Mode) + ": " + string(o.outcome), State: StateUnmet}
+		r := &Explanation{Text: "rule " + strconv.Quote(o.rule.Name) + ", mode " + o.rule.Mode + ": " + string(o.outcome), State: StateUnmet}
 		if len(o.rule.Namespaces) > 0 {
 			r.Text += ", in namespaces " + strings.Join(o.rule.Namespaces, ", ")
 		}
