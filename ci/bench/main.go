@@ -77,6 +77,10 @@ var rows = []row{
 	{what: "10 000 requests over 100 keyless images", folder: "verifier", benchmark: "BenchmarkKeylessRequests", unit: "s/10000", budget: 2.3, show: seconds},
 	{what: "the same on one processor", folder: "verifier", benchmark: "BenchmarkKeylessRequests", unit: "s/10000", show: seconds, cpus: 1},
 	{what: "64 keyless verifications in flight, RSS", folder: "verifier", benchmark: "BenchmarkInFlight", unit: "MiB", budget: 256, show: mebibytes},
+	{what: "appraisal of an SNP statement", folder: "attest", benchmark: "BenchmarkAppraise/snp", unit: "ns/op", budget: 1.5e6, show: duration},
+	{what: "appraisal of a TDX quote with collateral", folder: "attest", benchmark: "BenchmarkAppraise/tdx", unit: "ns/op", budget: 2e6, show: duration},
+	{what: "appraisal of a TPM statement", folder: "attest", benchmark: "BenchmarkAppraise/tpm", unit: "ns/op", budget: 1e6, show: duration},
+	{what: "appraisal of 100 daemons at once, all memory", folder: "attest", benchmark: "BenchmarkHundred", unit: "MiB", budget: 64, show: mebibytes},
 	{what: "assayd idle, RSS", folder: "cmd/assayd", benchmark: "BenchmarkIdle", unit: "MiB", budget: 80, show: mebibytes},
 }
 
