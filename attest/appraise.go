@@ -57,6 +57,8 @@ type Trust struct {
 	AKCAs []*x509.Certificate
 	// MinTCB is the lowest TCB that is accepted, besides that of the references.
 	MinTCB TCB
+	// SNP is what else is demanded of SNP evidence, the simulator's included.
+	SNP SNPTrust
 
 	// AllowDevelopment accepts reference entries of profile development.
 	AllowDevelopment bool
@@ -72,8 +74,8 @@ type Trust struct {
 	AllowMaskedChipID bool
 	// AllowNoCRL accepts SNP endorsements without a revocation list.
 	AllowNoCRL bool
-	// AllowNoFloor accepts SNP evidence when neither the references nor MinTCB
-	// set a floor.
+	// AllowNoFloor accepts SNP evidence when neither the references nor MinTCB, nor
+	// SNP.MinTCBOf for each line, set a floor.
 	AllowNoFloor bool
 	// AllowUnsafeClock accepts a TPM that lost power and cannot vouch for its
 	// clock.
@@ -94,7 +96,7 @@ func (t *Trust) check(floors verdict.Floors) error {
 				missing = "no root of SNP is trusted"
 			}
 			// A floor of zeros is no floor.
-			if !t.AllowNoFloor && t.MinTCB == (TCB{}) && (floors.SNP == nil || *floors.SNP == verdict.SNPTCB{}) {
+			if !t.AllowNoFloor && t.MinTCB == (TCB{}) && (floors.SNP == nil || *floors.SNP == verdict.SNPTCB{}) && !t.SNP.hasFloor(t.SNPRoots) {
 				missing = "neither the references nor the trust set a lowest TCB"
 			}
 		case SimulatedSNP:
@@ -111,13 +113,16 @@ func (t *Trust) check(floors verdict.Floors) error {
 		default:
 			missing = fmt.Sprintf("unknown kind %q", kind)
 		}
+		if missing == "" && (kind == SNP || kind == SimulatedSNP) {
+			missing = t.SNP.check(kind, t.SNPRoots)
+		}
 		if missing != "" {
 			return verdict.Misused("", "appraising kind %s: %s", kind, missing)
 		}
 	}
 	for _, root := range t.SNPRoots {
-		if root.ARK == nil || root.ASK == nil || root.Line == "" {
-			return verdict.Misused("", "appraising kind %s: a root lacks its line, ARK or ASK", SNP)
+		if root.ARK == nil || root.ASK == nil && root.ASVK == nil || root.Line == "" {
+			return verdict.Misused("", "appraising kind %s: a root lacks its line, its ARK, or both ASK and ASVK", SNP)
 		}
 	}
 	return nil
@@ -176,6 +181,14 @@ type Result struct {
 	// TCB is the reported TCB of an SNP platform, ProductLine its line.
 	TCB         TCB
 	ProductLine ProductLine
+	// Signer is the kind of key that signed an SNP report, CSPID the provider of a
+	// VLEK, and ChipID what the report says of the chip, zeros where it is masked.
+	Signer SNPSigner
+	CSPID  string
+	ChipID [64]byte
+	// Relaxed are the relaxations of Trust and SNPTrust without which SNP evidence
+	// would have been refused, sorted, by name: allow-smt is AllowSMT.
+	Relaxed []string
 	// AK is what to keep of the attestation key for the next appraisal.
 	AK KnownAK
 	// Claims is the trustworthiness vector.
@@ -320,125 +333,6 @@ func kindOf(c Collection) (Kind, error) {
 		return SimulatedSNP, nil
 	}
 	return "", verdict.Refuse(verdict.EvidenceKind, "appraising: unknown evidence type %s", quoteShort(item.MediaType))
-}
-
-// appraiseSNP appraises a report of SEV-SNP or of its simulator.
-func appraiseSNP(c Collection, kind Kind, in *evidenceInput, at time.Time) (Result, error) {
-	simulated := kind == SimulatedSNP
-	if _, ok := c.Items[LabelRegisters]; ok {
-		return Result{}, malformed("appraising SNP report: register events without a register")
-	}
-	report, err := ParseSNPReport(c.Items[LabelEvidence].Value)
-	if err != nil {
-		return Result{}, err
-	}
-	signer, err := verifySNPChain(c, &report, in.trust, simulated, at)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := report.verifySignature(signer.key); err != nil {
-		return Result{}, err
-	}
-	if subtle.ConstantTimeCompare(report.ReportData[:], in.expected.ReportData[:]) != 1 {
-		return Result{}, verdict.Refuse(verdict.EvidenceBinding, "appraising SNP report: REPORT_DATA is not that of this statement and these nonces")
-	}
-	reported, err := checkPlatform(&report, signer, in)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := checkGuest(&report, in.trust); err != nil {
-		return Result{}, err
-	}
-	measurement := hex.EncodeToString(report.Measurement[:])
-	entry, err := chooseEntry(in, kind, at, func(e verdict.ReferenceEntry) error {
-		if e.Measurement != measurement {
-			return verdict.Refuse(verdict.GuestMeasurement, "appraising SNP report: measurement %s is none of the references", measurement)
-		}
-		return nil
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	result := Result{
-		Kind: kind, Binding: BindingHardware, Measurement: measurement, Entry: entry,
-		TCB: reported, ProductLine: signer.line,
-		Claims: Claims{Configuration: Affirming, Executables: Affirming, Hardware: Affirming, RuntimeOpaque: Affirming},
-	}
-	if report.Policy&SNPPolicySMT != 0 {
-		result.Claims.Configuration = Warning
-	}
-	if report.Policy&SNPPolicyMigratable != 0 {
-		result.Claims.Configuration = Contraindicated
-	}
-	if report.Policy&SNPPolicyDebug != 0 {
-		result.Claims.Configuration, result.Claims.RuntimeOpaque = Contraindicated, Contraindicated
-	}
-	if simulated {
-		result.Binding, result.Simulated = BindingSimulated, true
-		result.Claims.Hardware, result.Claims.RuntimeOpaque = NoClaim, NoClaim
-	}
-	return result, nil
-}
-
-// checkPlatform compares the report with the certificate of its chip, and with the
-// floors of owners and relying party.
-func checkPlatform(r *SNPReport, signer snpSigner, in *evidenceInput) (TCB, error) {
-	if r.ChipID == [64]byte{} {
-		if !in.trust.AllowMaskedChipID {
-			return TCB{}, verdict.Refuse(verdict.EndorsementMismatch, "appraising SNP report: CHIP_ID is masked")
-		}
-	} else if r.ChipID != signer.vcek.HWID {
-		return TCB{}, verdict.Refuse(verdict.EndorsementMismatch, "appraising SNP report: the VCEK is for another chip than CHIP_ID")
-	}
-	reported, err := parseTCB("REPORTED_TCB", signer.line, r.ReportedTCB)
-	if err != nil {
-		return TCB{}, err
-	}
-	if reported != signer.vcek.TCB {
-		return TCB{}, verdict.Refuse(verdict.EndorsementMismatch, "appraising SNP report: REPORTED_TCB is %+v, the VCEK is for %+v", reported, signer.vcek.TCB)
-	}
-	floors := []TCB{in.trust.MinTCB}
-	if f := in.expected.Floors.SNP; f != nil {
-		floors = append(floors, TCB{Bootloader: f.Bootloader, TEE: f.TEE, SNP: f.SNP, Microcode: f.Microcode})
-	}
-	// COMMITTED is what the host can roll firmware back to, LAUNCH what the guest
-	// was started under.
-	for _, version := range []struct {
-		field string
-		value uint64
-	}{
-		{"REPORTED_TCB", r.ReportedTCB}, {"COMMITTED_TCB", r.CommittedTCB}, {"LAUNCH_TCB", r.LaunchTCB},
-	} {
-		tcb, err := parseTCB(version.field, signer.line, version.value)
-		if err != nil {
-			return TCB{}, err
-		}
-		for _, floor := range floors {
-			if err := tcb.atLeast(version.field, floor); err != nil {
-				return TCB{}, err
-			}
-		}
-	}
-	return reported, nil
-}
-
-// checkGuest checks what the host may do with the guest.
-func checkGuest(r *SNPReport, t *Trust) error {
-	switch {
-	case r.Policy&SNPPolicyDebug != 0 && !t.AllowDebug:
-		return verdict.Refuse(verdict.GuestDebug, "appraising SNP report: the guest policy 0x%x permits debugging", r.Policy)
-	case r.Policy&SNPPolicyMigratable != 0 && !t.AllowMigratable:
-		return verdict.Refuse(verdict.GuestMigratable, "appraising SNP report: the guest policy 0x%x permits a migration agent", r.Policy)
-	case r.Policy&SNPPolicySMT != 0 && !t.AllowSMT:
-		return verdict.Refuse(verdict.GuestPolicy, "appraising SNP report: the guest policy 0x%x permits SMT", r.Policy)
-	case r.VMPL != 0 && !slices.Contains(t.AllowVMPLs, r.VMPL):
-		return verdict.Refuse(verdict.GuestVMPL, "appraising SNP report: VMPL is %d, want 0", r.VMPL)
-	}
-	// All ones says that no migration agent is attached.
-	if unset := [32]byte(slices.Repeat([]byte{0xFF}, 32)); r.ReportIDMA != unset && !t.AllowMigratable {
-		return verdict.Refuse(verdict.GuestMigratable, "appraising SNP report: REPORT_ID_MA names a migration agent")
-	}
-	return nil
 }
 
 // appraiseTPM appraises the quote of a TPM.

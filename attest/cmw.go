@@ -58,6 +58,10 @@ const (
 	LabelVCEK = "amd-vcek"
 	// LabelASK is the certificate of the VCEK's issuer.
 	LabelASK = "amd-ask"
+	// LabelVLEK is the certificate of a provider's key that signed an SNP report.
+	LabelVLEK = "amd-vlek"
+	// LabelASVK is the certificate of the VLEK's issuer.
+	LabelASVK = "amd-asvk"
 	// LabelARK is the root of an SNP chain. It is looked at for the simulator
 	// only, whose root is pinned by digest.
 	LabelARK = "amd-ark"

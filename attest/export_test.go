@@ -2,6 +2,8 @@
 
 package attest
 
+import "crypto/x509"
+
 // VerifyQuote verifies a quote by an attestation key in its TPMT_PUBLIC form, for
 // genuine quotes that are bound to no issuer statement.
 func VerifyQuote(evidence Collection) (Quote, PCRs, error) {
@@ -36,4 +38,13 @@ func RecoverMalformed(f func()) (err error) {
 	defer recoverMalformed(&err)
 	f()
 	return nil
+}
+
+// ParseVCEK reads what a VCEK's certificate says.
+func ParseVCEK(der []byte) (VCEK, error) {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return VCEK{}, err
+	}
+	return parseVCEK(c)
 }

@@ -34,26 +34,49 @@ const (
 	snpMaxVMPL = 3
 )
 
-// Bits of an SNP guest policy. AMD 56860, table "Guest Policy".
+// Bits of an SNP guest policy. AMD 56860, table "Guest Policy". SMT, Migratable, Debug
+// and CXL permit something, the others restrict. Bits 0 to 7 and 8 to 15 are the
+// minor and major number of the lowest ABI that the guest may run under.
 const (
-	SNPPolicySMT          uint64 = 1 << 16
-	SNPPolicyReserved     uint64 = 1 << 17 // always set
-	SNPPolicyMigratable   uint64 = 1 << 18
-	SNPPolicyDebug        uint64 = 1 << 19
-	SNPPolicySingleSocket uint64 = 1 << 20
-	snpPolicyUnknown      uint64 = ^uint64(1<<26 - 1)
+	SNPPolicySMT              uint64 = 1 << 16
+	SNPPolicyReserved         uint64 = 1 << 17 // always set
+	SNPPolicyMigratable       uint64 = 1 << 18
+	SNPPolicyDebug            uint64 = 1 << 19
+	SNPPolicySingleSocket     uint64 = 1 << 20
+	SNPPolicyCXL              uint64 = 1 << 21
+	SNPPolicyAES256XTS        uint64 = 1 << 22
+	SNPPolicyRAPLDisabled     uint64 = 1 << 23
+	SNPPolicyCiphertextHiding uint64 = 1 << 24
+	SNPPolicyNoPageSwap       uint64 = 1 << 25
+	snpPolicyUnknown          uint64 = ^uint64(1<<26 - 1)
+)
+
+// Bits of PLATFORM_INFO. AMD 56860, ATTESTATION_REPORT.
+const (
+	SNPPlatformSMT              uint64 = 1 << 0
+	SNPPlatformTSME             uint64 = 1 << 1
+	SNPPlatformECC              uint64 = 1 << 2
+	SNPPlatformRAPLDisabled     uint64 = 1 << 3
+	SNPPlatformCiphertextHiding uint64 = 1 << 4
+	SNPPlatformAliasCheck       uint64 = 1 << 5 // ALIAS_CHECK_COMPLETE
+	SNPPlatformTIO              uint64 = 1 << 7
+	snpPlatformUnknown          uint64 = ^uint64(1<<8-1) | 1<<6
 )
 
 // Parts of the signer info.
 const (
+	snpSignerAuthorKey   uint32 = 1 << 0
 	snpSignerMaskChipKey uint32 = 1 << 1
 	snpSignerKeyShift           = 2
 	snpSignerKeyMask     uint32 = 7
 	snpSignerUnknown     uint32 = ^uint32(1<<5 - 1)
 )
 
-// SNPSignerVCEK is the signing key of a report that the chip's own key signed.
-const SNPSignerVCEK = 0
+// Signing keys of a report: the chip's own, or that of a provider.
+const (
+	SNPSignerVCEK = 0
+	SNPSignerVLEK = 1
+)
 
 // An SNPReport is a parsed attestation report. Nothing about it is checked but its
 // form. The fields are those of AMD 56860; TCB versions are the eight bytes as a
@@ -92,7 +115,7 @@ type SNPReport struct {
 // SignedBytes returns the part of r that is signed.
 func (r *SNPReport) SignedBytes() []byte { return r.Marshal()[:snpSignedSize] }
 
-// SigningKey returns which kind of key signed, SNPSignerVCEK or another.
+// SigningKey returns which kind of key signed, SNPSignerVCEK, SNPSignerVLEK or another.
 func (r *SNPReport) SigningKey() int {
 	return int(r.SignerInfo >> snpSignerKeyShift & snpSignerKeyMask)
 }
@@ -202,12 +225,9 @@ func ParseSNPReport(data []byte) (SNPReport, error) {
 
 // verifySignature checks that key signed r.
 func (r *SNPReport) verifySignature(key *ecdsa.PublicKey) error {
-	if r.SignerInfo&snpSignerMaskChipKey != 0 {
-		return verdict.Refuse(verdict.EvidenceSignature, "verifying SNP report: MASK_CHIP_KEY is set, so nothing is signed")
-	}
 	digest := sha512.Sum384(r.SignedBytes())
 	if !ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(r.R[:]), new(big.Int).SetBytes(r.S[:])) {
-		return verdict.Refuse(verdict.EvidenceSignature, "verifying SNP report: the signature is not by the VCEK")
+		return verdict.Refuse(verdict.EvidenceSignature, "verifying SNP report: the signature is not by the certificate's key")
 	}
 	return nil
 }
@@ -273,8 +293,8 @@ func (t TCB) Version(line ProductLine) uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// atLeast refuses a TCB that is below floor in any component.
-func (t TCB) atLeast(field string, floor TCB) error {
+// atLeast refuses with code a TCB that is below floor in any component.
+func (t TCB) atLeast(code verdict.Code, field string, floor TCB) error {
 	for _, c := range []struct {
 		name      string
 		got, want uint8
@@ -286,7 +306,7 @@ func (t TCB) atLeast(field string, floor TCB) error {
 		{"microcode", t.Microcode, floor.Microcode},
 	} {
 		if c.got < c.want {
-			return verdict.Refuse(verdict.TCBMinimum, "appraising SNP report: %s %s is %d, want at least %d", field, c.name, c.got, c.want)
+			return verdict.Refuse(code, "appraising SNP report: %s %s is %d, want at least %d", field, c.name, c.got, c.want)
 		}
 	}
 	return nil

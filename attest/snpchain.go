@@ -7,11 +7,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"embed"
 	"encoding/asn1"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,35 +27,23 @@ const (
 	minRSABits = 2048
 )
 
-// The extensions of a VCEK (AMD 57230, "VCEK Certificate").
-var (
-	oidSNP             = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 3704, 1}
-	oidSNPStruct       = append(slices.Clone(oidSNP), 1)
-	oidSNPProduct      = append(slices.Clone(oidSNP), 2)
-	oidSNPTCB          = append(slices.Clone(oidSNP), 3)
-	oidSNPHWID         = append(slices.Clone(oidSNP), 4)
-	snpTCBReserved     = []int{4, 5, 6, 7}
-	turinHWIDSize      = 8
-	errNoSuchExtension = errors.New("no such extension")
-)
-
-// Indices below oidSNPTCB.
-const (
-	snpTCBBootloader = 1
-	snpTCBTEE        = 2
-	snpTCBSNP        = 3
-	snpTCBMicrocode  = 8
-	snpTCBFMC        = 9
-)
-
 // An SNPRoot is a trust anchor for SNP reports of one product line.
 type SNPRoot struct {
-	// Line is the product line that ARK and ASK are for.
+	// Line is the product line that the certificates are for.
 	Line ProductLine
 	// ARK is the self-signed root, trusted as it is.
 	ARK *x509.Certificate
-	// ASK is the issuer of VCEKs, signed by ARK.
-	ASK *x509.Certificate
+	// ASK is the issuer of VCEKs, and ASVK that of VLEKs, both signed by ARK. Without
+	// one no key of its kind is trusted.
+	ASK, ASVK *x509.Certificate
+}
+
+// issuer returns the issuer of keys of a kind, and its name.
+func (r SNPRoot) issuer(kind SNPSigner) (*x509.Certificate, string) {
+	if kind == SNPVLEK {
+		return r.ASVK, "SEV-VLEK-" + string(r.Line)
+	}
+	return r.ASK, "SEV-" + string(r.Line)
 }
 
 //go:embed roots/*.pem
@@ -85,8 +71,8 @@ func embeddedRoots(name string, want int) (certificates []*x509.Certificate) {
 var amdRoots = sync.OnceValue(func() []SNPRoot {
 	var roots []SNPRoot
 	for _, line := range []ProductLine{Milan, Genoa, Turin} {
-		certificates := embeddedRoots("amd-"+strings.ToLower(string(line)), 2)
-		roots = append(roots, SNPRoot{Line: line, ASK: certificates[0], ARK: certificates[1]})
+		certificates := embeddedRoots("amd-"+strings.ToLower(string(line)), 3)
+		roots = append(roots, SNPRoot{Line: line, ASK: certificates[0], ARK: certificates[1], ASVK: certificates[2]})
 	}
 	return roots
 })
@@ -95,197 +81,141 @@ var amdRoots = sync.OnceValue(func() []SNPRoot {
 // count only where a Trust names them.
 func AMDRoots() []SNPRoot { return slices.Clone(amdRoots()) }
 
-// A VCEK is what a chip's certificate says about the chip.
-type VCEK struct {
-	// Product is the line and stepping, like Milan-B0.
-	Product string
-	// TCB is the one that the key was derived from.
-	TCB TCB
-	// HWID is the chip's ID: 64 bytes, on Turin the first 8 and zeros.
-	HWID [64]byte
-}
+// An SNPSigner is a kind of key that signs SNP reports.
+type SNPSigner string
 
-// Line returns the product line of v.Product.
-func (v VCEK) Line() ProductLine {
-	line, _, _ := strings.Cut(v.Product, "-")
-	return ProductLine(line)
-}
-
-// Extensions encodes v as the extensions of a certificate, as a simulator and the
-// builders of tests need them.
-func (v VCEK) Extensions() ([]pkix.Extension, error) {
-	product, err := asn1.MarshalWithParams(v.Product, "ia5")
-	if err != nil {
-		return nil, fmt.Errorf("encoding VCEK product: %w", err)
-	}
-	extensions := []pkix.Extension{
-		{Id: oidSNPStruct, Value: []byte{asn1.TagInteger, 1, 0}},
-		{Id: oidSNPProduct, Value: product},
-	}
-	numbers := map[int]uint8{
-		snpTCBBootloader: v.TCB.Bootloader, snpTCBTEE: v.TCB.TEE, snpTCBSNP: v.TCB.SNP,
-		snpTCBMicrocode: v.TCB.Microcode,
-	}
-	hwid := v.HWID[:]
-	if v.Line() == Turin {
-		numbers[snpTCBFMC] = v.TCB.FMC
-		hwid = hwid[:turinHWIDSize]
-	}
-	for _, reserved := range snpTCBReserved {
-		numbers[reserved] = 0
-	}
-	for i := range snpTCBFMC + 1 {
-		n, ok := numbers[i]
-		if !ok {
-			continue
-		}
-		value, err := asn1.Marshal(int(n))
-		if err != nil {
-			return nil, fmt.Errorf("encoding VCEK TCB: %w", err)
-		}
-		extensions = append(extensions, pkix.Extension{Id: append(slices.Clone(oidSNPTCB), i), Value: value})
-	}
-	// AMD puts the bytes without a tag around them.
-	return append(extensions, pkix.Extension{Id: oidSNPHWID, Value: slices.Clone(hwid)}), nil
-}
-
-// parseVCEK reads the extensions of a VCEK certificate.
-func parseVCEK(c *x509.Certificate) (VCEK, error) {
-	var v VCEK
-	raw, err := extension(c, oidSNPProduct)
-	if err != nil {
-		return VCEK{}, badVCEK("product", err)
-	}
-	if rest, err := asn1.UnmarshalWithParams(raw, &v.Product, "ia5"); err != nil || len(rest) != 0 {
-		return VCEK{}, badVCEK("product", err)
-	}
-	numbers := []struct {
-		index int
-		value *uint8
-	}{
-		{snpTCBBootloader, &v.TCB.Bootloader}, {snpTCBTEE, &v.TCB.TEE},
-		{snpTCBSNP, &v.TCB.SNP}, {snpTCBMicrocode, &v.TCB.Microcode},
-	}
-	if v.Line() == Turin {
-		numbers = append(numbers, struct {
-			index int
-			value *uint8
-		}{snpTCBFMC, &v.TCB.FMC})
-	}
-	for _, n := range numbers {
-		var value int
-		raw, err := extension(c, append(slices.Clone(oidSNPTCB), n.index))
-		if err != nil {
-			return VCEK{}, badVCEK("TCB", err)
-		}
-		if rest, err := asn1.Unmarshal(raw, &value); err != nil || len(rest) != 0 || value < 0 || value > 255 {
-			return VCEK{}, badVCEK("TCB", err)
-		}
-		*n.value = uint8(value)
-	}
-	for _, index := range snpTCBReserved {
-		raw, err := extension(c, append(slices.Clone(oidSNPTCB), index))
-		if err == nil && !slices.Equal(raw, []byte{asn1.TagInteger, 1, 0}) {
-			return VCEK{}, badVCEK("reserved TCB", nil)
-		}
-	}
-	hwid, err := extension(c, oidSNPHWID)
-	if err != nil {
-		return VCEK{}, badVCEK("HWID", err)
-	}
-	want := len(v.HWID)
-	if v.Line() == Turin {
-		want = turinHWIDSize
-	}
-	if len(hwid) != want {
-		return VCEK{}, badVCEK("HWID", nil)
-	}
-	copy(v.HWID[:], hwid)
-	return v, nil
-}
-
-// badVCEK is the refusal of a certificate whose extension is absent or unreadable.
-func badVCEK(what string, err error) error {
-	if err != nil {
-		return verdict.Refuse(verdict.EndorsementMalformed, "parsing VCEK: %s: %w", what, err)
-	}
-	return verdict.Refuse(verdict.EndorsementMalformed, "parsing VCEK: %s extension", what)
-}
-
-// extension returns the value of the extension of c named by id.
-func extension(c *x509.Certificate, id asn1.ObjectIdentifier) ([]byte, error) {
-	for _, e := range c.Extensions {
-		if e.Id.Equal(id) {
-			return e.Value, nil
-		}
-	}
-	return nil, errNoSuchExtension
-}
+// The kinds of keys.
+const (
+	// SNPVCEK is a key of the chip, which AMD derives from its identity.
+	SNPVCEK SNPSigner = "vcek"
+	// SNPVLEK is a key of a cloud provider, which names no chip.
+	SNPVLEK SNPSigner = "vlek"
+)
 
 // snpSigner is the result of a chain: the key, and what its certificate says.
 type snpSigner struct {
+	kind SNPSigner
 	key  *ecdsa.PublicKey
-	vcek VCEK
 	line ProductLine
+	tcb  TCB
+	// hwid is the chip's ID of a VCEK, cspID the provider of a VLEK.
+	hwid  [64]byte
+	cspID string
+	// relaxed are the fields of Trust that the chain needed.
+	relaxed []string
 }
 
-// verifySNPChain walks ARK → ASK → VCEK for the report r. The simulator's ARK and
-// ASK come with the evidence, and count because t pins the ARK by digest; AMD's
-// come from t alone.
+// signer returns the kind of key that signed r, if s accepts it.
+func (r *SNPReport) signer(s *SNPTrust) (SNPSigner, error) {
+	if r.SignerInfo&snpSignerMaskChipKey != 0 {
+		return "", verdict.Refuse(verdict.EvidenceSignature, "verifying SNP report: MASK_CHIP_KEY is set, so nothing is signed")
+	}
+	kind, known := map[int]SNPSigner{SNPSignerVCEK: SNPVCEK, SNPSignerVLEK: SNPVLEK}[r.SigningKey()]
+	if !known || !slices.Contains(s.signers(), kind) {
+		return "", verdict.Refuse(verdict.EvidenceSigner, "verifying SNP chain: signing key is %d, accepted are keys of kind %s", r.SigningKey(), s.signers())
+	}
+	return kind, nil
+}
+
+// leaf reads the certificate of the key that signed. Its name is looked at before
+// what it says: an authority in the leaf's place is no leaf of another form.
+func (s *snpSigner) leaf(endorsements Collection) (*x509.Certificate, error) {
+	label, name := LabelVCEK, "SEV-VCEK"
+	if s.kind == SNPVLEK {
+		label, name = LabelVLEK, "SEV-VLEK"
+	}
+	c, err := endorsements.certificate(label)
+	if err != nil {
+		return nil, err
+	}
+	if c.Subject.CommonName != name {
+		return nil, verdict.Refuse(verdict.EndorsementUntrusted, "verifying SNP chain: %q is the certificate of %s, want %s", label, quoteShort(c.Subject.CommonName), name)
+	}
+	product := ""
+	if s.kind == SNPVLEK {
+		vlek, err := parseVLEK(c)
+		if err != nil {
+			return nil, err
+		}
+		product, s.tcb, s.cspID = vlek.Product, vlek.TCB, vlek.CSPID
+	} else {
+		vcek, err := parseVCEK(c)
+		if err != nil {
+			return nil, err
+		}
+		product, s.tcb, s.hwid = vcek.Product, vcek.TCB, vcek.HWID
+	}
+	s.line = lineOf(product)
+	return c, nil
+}
+
+// verifySNPChain walks ARK → ASK → VCEK, or ARK → ASVK → VLEK, for the report r. The
+// simulator's authorities come with the evidence, and count because t pins the ARK
+// by digest; AMD's come from t alone.
 func verifySNPChain(c Collection, r *SNPReport, t *Trust, simulated bool, at time.Time) (snpSigner, error) {
 	endorsements, err := c.nested(LabelEndorsements, TypeEndorsements)
 	if err != nil {
 		return snpSigner{}, asEndorsement(err)
 	}
-	if r.SigningKey() != SNPSignerVCEK {
-		return snpSigner{}, verdict.Refuse(verdict.EvidenceSigner, "verifying SNP chain: signing key is %d, want %d (VCEK)", r.SigningKey(), SNPSignerVCEK)
+	var s snpSigner
+	if s.kind, err = r.signer(&t.SNP); err != nil {
+		return snpSigner{}, err
 	}
-	leaf, err := endorsements.certificate(LabelVCEK)
+	leaf, err := s.leaf(endorsements)
 	if err != nil {
 		return snpSigner{}, err
 	}
-	vcek, err := parseVCEK(leaf)
-	if err != nil {
-		return snpSigner{}, err
-	}
-	line := vcek.Line()
 	if reported, err := r.line(); err != nil {
 		return snpSigner{}, err
-	} else if reported != "" && reported != line {
-		return snpSigner{}, verdict.Refuse(verdict.EndorsementProduct, "verifying SNP chain: the VCEK is for %s, the report from %s", quoteShort(vcek.Product), reported)
+	} else if reported != "" && reported != s.line {
+		return snpSigner{}, verdict.Refuse(verdict.EndorsementProduct, "verifying SNP chain: the certificate is for %s, the report from %s", quoteShort(string(s.line)), reported)
 	}
-	root, err := snpRootFor(endorsements, line, t, simulated)
+	root, err := snpRootFor(endorsements, s, t, simulated)
 	if err != nil {
 		return snpSigner{}, err
 	}
-	if err := checkIssuer(root.ARK, root.ARK, "ARK-"+string(line), "ARK-"+string(line), at); err != nil {
+	issuer, issuerName := root.issuer(s.kind)
+	ark := "ARK-" + string(s.line)
+	if err := checkIssuer(root.ARK, root.ARK, ark, ark, at); err != nil {
 		return snpSigner{}, err
 	}
-	if err := checkIssuer(root.ASK, root.ARK, "SEV-"+string(line), "ARK-"+string(line), at); err != nil {
+	if err := checkIssuer(issuer, root.ARK, issuerName, ark, at); err != nil {
 		return snpSigner{}, err
 	}
-	if err := checkIssued(leaf, root.ASK, "SEV-VCEK", "SEV-"+string(line), at); err != nil {
+	if err := checkIssued(leaf, issuer, leaf.Subject.CommonName, issuerName, at); err != nil {
 		return snpSigner{}, err
 	}
 	key, ok := leaf.PublicKey.(*ecdsa.PublicKey)
 	if !ok || key.Curve != elliptic.P384() {
-		return snpSigner{}, verdict.Refuse(verdict.EndorsementUntrusted, "verifying SNP chain: the VCEK is no P-384 key")
+		return snpSigner{}, verdict.Refuse(verdict.EndorsementUntrusted, "verifying SNP chain: the %s is no P-384 key", leaf.Subject.CommonName)
 	}
-	if err := checkRevocation(endorsements, root, leaf, t, at); err != nil {
+	s.key = key
+	list, ok := endorsements.Items[LabelCRL]
+	s.relaxed, err = judge([]demand{
+		{s.kind == SNPVCEK || slices.Contains(t.SNP.CSPIDs, s.cspID), "allow-any-csp", t.SNP.AllowAnyCSP,
+			verdict.Refuse(verdict.EvidenceSigner, "verifying SNP chain: the VLEK is of provider %s, which is none of those accepted", quoteShort(s.cspID))},
+		{ok, "allow-no-crl", t.AllowNoCRL, verdict.Fail(verdict.EndorsementMissing, "verifying SNP chain: no %q", LabelCRL)},
+	})
+	if err != nil {
 		return snpSigner{}, err
 	}
-	return snpSigner{key: key, vcek: vcek, line: line}, nil
+	if ok {
+		if err := checkRevocation(list, root.ARK, issuer, leaf, at); err != nil {
+			return snpSigner{}, err
+		}
+	}
+	return s, nil
 }
 
-// snpRootFor finds the trust anchor for line.
-func snpRootFor(endorsements Collection, line ProductLine, t *Trust, simulated bool) (SNPRoot, error) {
+// snpRootFor finds the trust anchor for the line of s.
+func snpRootFor(endorsements Collection, s snpSigner, t *Trust, simulated bool) (SNPRoot, error) {
 	if !simulated {
 		for _, root := range t.SNPRoots {
-			if root.Line == line {
+			if issuer, _ := root.issuer(s.kind); root.Line == s.line && issuer != nil {
 				return root, nil
 			}
 		}
-		return SNPRoot{}, verdict.Refuse(verdict.EndorsementUntrusted, "verifying SNP chain: no root for product line %s", quoteShort(string(line)))
+		return SNPRoot{}, verdict.Refuse(verdict.EndorsementUntrusted, "verifying SNP chain: no root for a %s of product line %s", s.kind, quoteShort(string(s.line)))
 	}
 	ark, err := endorsements.certificate(LabelARK)
 	if err != nil {
@@ -301,11 +231,16 @@ func snpRootFor(endorsements Collection, line ProductLine, t *Trust, simulated b
 			return SNPRoot{}, verdict.Refuse(verdict.EndorsementUntrusted, "verifying SNP chain: the simulator's root is a production root")
 		}
 	}
-	ask, err := endorsements.certificate(LabelASK)
+	root := SNPRoot{Line: s.line, ARK: ark}
+	if s.kind == SNPVLEK {
+		root.ASVK, err = endorsements.certificate(LabelASVK)
+	} else {
+		root.ASK, err = endorsements.certificate(LabelASK)
+	}
 	if err != nil {
 		return SNPRoot{}, err
 	}
-	return SNPRoot{Line: line, ARK: ark, ASK: ask}, nil
+	return root, nil
 }
 
 // checkIssuer checks a certificate that issues others.
@@ -350,15 +285,12 @@ func checkValidity(c *x509.Certificate, name string, at time.Time) error {
 	return nil
 }
 
-// checkRevocation checks that no CRL of the ARK lists ASK or VCEK.
-func checkRevocation(endorsements Collection, root SNPRoot, leaf *x509.Certificate, t *Trust, at time.Time) error {
-	item, ok := endorsements.Items[LabelCRL]
-	if !ok {
-		if t.AllowNoCRL {
-			return nil
-		}
-		return verdict.Fail(verdict.EndorsementMissing, "verifying SNP chain: no %q", LabelCRL)
-	}
+// checkRevocation checks that the ARK's list has neither the issuer of the leaf nor
+// the leaf. AMD publishes lists of the ARK alone, which are about ASK and ASVK; of
+// single VCEKs and VLEKs it revokes none, for a higher TCB makes another key, and a
+// floor is what retires the old one. A list that has a leaf's number all the same is
+// taken at its word.
+func checkRevocation(item Item, ark, issuer, leaf *x509.Certificate, at time.Time) error {
 	if item.MediaType != TypeCRL {
 		return verdict.Refuse(verdict.EndorsementMalformed, "parsing CRL: type is %s, want %s", quoteShort(item.MediaType), TypeCRL)
 	}
@@ -369,7 +301,7 @@ func checkRevocation(endorsements Collection, root SNPRoot, leaf *x509.Certifica
 	if err != nil {
 		return verdict.Refuse(verdict.EndorsementMalformed, "parsing CRL: %w", err)
 	}
-	if err := root.ARK.CheckSignature(crl.SignatureAlgorithm, crl.RawTBSRevocationList, crl.Signature); err != nil || crl.SignatureAlgorithm != x509.SHA384WithRSAPSS {
+	if err := ark.CheckSignature(crl.SignatureAlgorithm, crl.RawTBSRevocationList, crl.Signature); err != nil || crl.SignatureAlgorithm != x509.SHA384WithRSAPSS {
 		return verdict.Refuse(verdict.EndorsementUntrusted, "verifying CRL: not signed by the ARK")
 	}
 	if at.Before(crl.ThisUpdate) {
@@ -378,10 +310,64 @@ func checkRevocation(endorsements Collection, root SNPRoot, leaf *x509.Certifica
 	if at.After(crl.NextUpdate) {
 		return verdict.Fail(verdict.EndorsementExpired, "verifying CRL: next one was due at %s, and it is %s", crl.NextUpdate.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
 	}
+	if err := checkCRLScope(crl, issuer); err != nil {
+		return err
+	}
 	for _, entry := range crl.RevokedCertificateEntries {
-		for name, c := range map[string]*x509.Certificate{"ASK": root.ASK, "VCEK": leaf} {
+		for _, c := range []*x509.Certificate{issuer, leaf} {
 			if entry.SerialNumber.Cmp(c.SerialNumber) == 0 {
-				return verdict.Refuse(verdict.EndorsementRevoked, "verifying SNP chain: the %s was revoked at %s", name, entry.RevocationTime.UTC().Format(time.RFC3339))
+				return verdict.Refuse(verdict.EndorsementRevoked, "verifying SNP chain: %s was revoked at %s", c.Subject.CommonName, entry.RevocationTime.UTC().Format(time.RFC3339))
+			}
+		}
+	}
+	return nil
+}
+
+// oidIssuingDistributionPoint is the extension of a list that is about some
+// certificates of its issuer only (RFC 5280 §5.2.5).
+var oidIssuingDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
+
+// An issuingDistributionPoint is the value of that extension.
+type issuingDistributionPoint struct {
+	Point struct {
+		Full     []asn1.RawValue `asn1:"optional,tag:0"`
+		Relative asn1.RawValue   `asn1:"optional,tag:1"`
+	} `asn1:"optional,tag:0"`
+	UserCertificates      bool           `asn1:"optional,tag:1"`
+	CACertificates        bool           `asn1:"optional,tag:2"`
+	SomeReasons           asn1.BitString `asn1:"optional,tag:3"`
+	Indirect              bool           `asn1:"optional,tag:4"`
+	AttributeCertificates bool           `asn1:"optional,tag:5"`
+}
+
+// checkCRLScope checks that crl is about the certificate c. The lists for VCEKs and
+// for VLEKs have one issuer and two addresses: where a list names its address, it
+// has to be that of c.
+func checkCRLScope(crl *x509.RevocationList, c *x509.Certificate) error {
+	for _, e := range crl.Extensions {
+		if !e.Id.Equal(oidIssuingDistributionPoint) {
+			if e.Critical {
+				return verdict.Refuse(verdict.EndorsementUntrusted, "verifying CRL: unknown critical extension %s", e.Id)
+			}
+			continue
+		}
+		var p issuingDistributionPoint
+		if rest, err := asn1.Unmarshal(e.Value, &p); err != nil || len(rest) != 0 {
+			return verdict.Refuse(verdict.EndorsementMalformed, "parsing CRL: issuing distribution point")
+		}
+		ours := func(name asn1.RawValue) bool {
+			const uri = 6 // uniformResourceIdentifier, RFC 5280 §4.2.1.6
+			return name.Class == asn1.ClassContextSpecific && name.Tag == uri && slices.Contains(c.CRLDistributionPoints, string(name.Bytes))
+		}
+		if p.UserCertificates || p.AttributeCertificates || p.Indirect || p.SomeReasons.BitLength > 0 || len(p.Point.Relative.FullBytes) > 0 ||
+			len(p.Point.Full) > 0 && !slices.ContainsFunc(p.Point.Full, ours) {
+			return verdict.Fail(verdict.EndorsementMissing, "verifying CRL: it is not about %s", quoteShort(c.Subject.CommonName))
+		}
+	}
+	for _, entry := range crl.RevokedCertificateEntries {
+		for _, e := range entry.Extensions {
+			if e.Critical {
+				return verdict.Refuse(verdict.EndorsementUntrusted, "verifying CRL: an entry has the unknown critical extension %s", e.Id)
 			}
 		}
 	}

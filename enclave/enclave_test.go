@@ -91,7 +91,7 @@ func TestSimulator(t *testing.T) {
 	if _, err := attest.Appraise(collection, in, time.Now()); verdict.CodeOf(err) != verdict.EndorsementUntrusted {
 		t.Errorf("another simulator: got %v, want %s", err, verdict.EndorsementUntrusted)
 	}
-	in.Trust = attest.Trust{Kinds: []attest.Kind{attest.SNP}, SNPRoots: attest.AMDRoots(), AllowNoFloor: true}
+	in.Trust = attest.Trust{Kinds: []attest.Kind{attest.SNP}, SNPRoots: attest.AMDRoots(), AllowNoFloor: true, SNP: attest.SNPTrust{AllowAnyChip: true}}
 	if _, err := attest.Appraise(collection, in, time.Now()); verdict.CodeOf(err) != verdict.EvidenceKind {
 		t.Errorf("a production node: got %v, want %s", err, verdict.EvidenceKind)
 	}

@@ -128,6 +128,7 @@ const (
 	EndorsementRevoked     Code = "endorsement.revoked"
 	EndorsementRollback    Code = "endorsement.rollback"
 	TCBMinimum             Code = "tcb.minimum"
+	TCBCommitted           Code = "tcb.committed"
 	TCBStatus              Code = "tcb.status"
 	TCBUnknown             Code = "tcb.unknown"
 	GuestDebug             Code = "guest.debug"
@@ -138,7 +139,11 @@ const (
 	GuestConfig            Code = "guest.config"
 	GuestMeasurement       Code = "guest.measurement"
 	GuestRegister          Code = "guest.register"
+	GuestIdentity          Code = "guest.identity"
 	PlatformModule         Code = "platform.module"
+	PlatformChip           Code = "platform.chip"
+	PlatformInfo           Code = "platform.info"
+	PlatformFirmware       Code = "platform.firmware"
 	EventLogMalformed      Code = "eventlog.malformed"
 	EventLogReplay         Code = "eventlog.replay"
 	EventLogIncomplete     Code = "eventlog.incomplete"
@@ -318,6 +323,7 @@ var codes = []CodeInfo{
 	{EndorsementNotYetValid, KindFailure, "a certificate is not valid yet", "check the clock"},
 	{EndorsementRollback, KindFailure, "collateral is older than what was seen before or is demanded", "fetch a current edition; find out who served the old one"},
 	{TCBMinimum, KindRefusal, "a firmware component is below the floor", "update the platform's firmware"},
+	{TCBCommitted, KindRefusal, "the host may roll the firmware back, below the floor or at all", "commit the firmware, or allow provisional firmware above the floor"},
 	{TCBStatus, KindRefusal, "the vendor's status of the platform is not accepted", "update the platform, or accept the status and its advisories by name"},
 	{TCBUnknown, KindRefusal, "the platform is below every level that the vendor lists", "update the platform's firmware"},
 	{GuestDebug, KindRefusal, "the guest may be debugged by its host", "start it without debug"},
@@ -328,7 +334,11 @@ var codes = []CodeInfo{
 	{GuestConfig, KindRefusal, "a configuration or owner field of the guest differs", "start the guest with the configuration that the references name"},
 	{GuestMeasurement, KindRefusal, "the measurement is none of the references'", "add the build to the references, or start the right one"},
 	{GuestRegister, KindRefusal, "a register, or the replayed list of its events, differs", "the state that was measured is not the one that is claimed"},
+	{GuestIdentity, KindRefusal, "the guest's ID block is by no accepted key, or says something else", "start the guest with the ID block that the trust names"},
 	{PlatformModule, KindRefusal, "the TDX module or quoting enclave is not the vendor's", "treat the machine as compromised"},
+	{PlatformChip, KindRefusal, "the chip is none of those accepted, or its ID is masked", "use an accepted machine, or name the chip"},
+	{PlatformInfo, KindRefusal, "a property or mitigation of the platform is missing, unknown or not accepted", "configure the platform's firmware, or allow the property by name"},
+	{PlatformFirmware, KindRefusal, "the version of the platform's firmware is below the floor", "update the platform's firmware"},
 	{EventLogMalformed, KindRefusal, "the event log is not parsable", "log and appraiser may differ in version"},
 	{EventLogReplay, KindRefusal, "the event log does not replay to the register", "the log is not that of this start"},
 	{EventLogIncomplete, KindRefusal, "the event log has no event of a register that is read from it", "a register without events proves nothing"},

@@ -24,11 +24,16 @@ import (
 // At is a time at which everything that is built here is valid.
 var At = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// rsaBits is the shortest key that is accepted, to keep tests quick.
-const rsaBits = 2048
+// rsaBits is the shortest key that is accepted, to keep tests quick. WeakKey is the
+// index of one that is shorter.
+const (
+	rsaBits  = 2048
+	weakBits = 1024
+	WeakKey  = 6
+)
 
 // keys holds RSA keys that are made once per process: making one takes a second.
-var keys [6]struct {
+var keys [WeakKey + 1]struct {
 	once sync.Once
 	key  *rsa.PrivateKey
 	err  error
@@ -38,7 +43,11 @@ var keys [6]struct {
 func rsaKey(t testing.TB, i int) *rsa.PrivateKey {
 	t.Helper()
 	k := &keys[i]
-	k.once.Do(func() { k.key, k.err = rsa.GenerateKey(rand.Reader, rsaBits) })
+	bits := rsaBits
+	if i == WeakKey {
+		bits = weakBits
+	}
+	k.once.Do(func() { k.key, k.err = rsa.GenerateKey(rand.Reader, bits) })
 	if k.err != nil {
 		t.Fatalf("making RSA key: %v", k.err)
 	}

@@ -4,14 +4,18 @@ package attesttest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"encoding/hex"
 	"math/big"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,23 +30,28 @@ type SNP struct {
 	Kind attest.Kind
 	// Line is the product line of the chain.
 	Line attest.ProductLine
-	// ARK, ASK and Leaf are templates of the three certificates.
-	ARK, ASK, Leaf *x509.Certificate
-	// ARKKey and ASKKey are indexes of the keys of ARK and ASK, 0 to 5: another
-	// number is another key.
-	ARKKey, ASKKey int
-	// IssuedBy is the index of the key that signs the ASK. It is ARKKey, unless a
-	// test forges it.
+	// ARK, ASK, ASVK and Leaf are templates of the certificates.
+	ARK, ASK, ASVK, Leaf *x509.Certificate
+	// ARKKey, ASKKey and ASVKKey are indexes of the keys of ARK, ASK and ASVK, 0 to
+	// 5, or WeakKey: another number is another key.
+	ARKKey, ASKKey, ASVKKey int
+	// IssuedBy is the index of the key that signs ASK and ASVK. It is ARKKey, unless
+	// a test forges it.
 	IssuedBy int
 	// VCEK is what the leaf says of the chip.
 	VCEK attest.VCEK
+	// VLEK, when set, is what the leaf says instead, under the ASVK. UseVLEK sets it.
+	VLEK *attest.VLEK
+	// Public, when set, replaces the leaf's key.
+	Public crypto.PublicKey
 	// Report is the report before it is signed.
 	Report attest.SNPReport
-	// Revoked are the serial numbers on the CRL, NoCRL leaves it out, and
-	// CRLThisUpdate and CRLNextUpdate are its window.
+	// Revoked are the serial numbers on the CRL, NoCRL leaves it out,
+	// CRLThisUpdate and CRLNextUpdate are its window, and CRLExtensions go into it.
 	Revoked                      []*big.Int
 	NoCRL                        bool
 	CRLThisUpdate, CRLNextUpdate time.Time
+	CRLExtensions                []pkix.Extension
 	// Statement and Nonces are what the report is bound to.
 	Statement []byte
 	Nonces    []byte
@@ -73,7 +82,7 @@ func NewSNPOn(t testing.TB, kind attest.Kind, line attest.ProductLine, statement
 		tcb.FMC = 1
 	}
 	s := &SNP{
-		Kind: kind, Line: line, ARKKey: 0, ASKKey: 1, IssuedBy: 0,
+		Kind: kind, Line: line, ARKKey: 0, ASKKey: 1, ASVKKey: 2, IssuedBy: 0,
 		VCEK:          attest.VCEK{Product: string(line) + "-B0", TCB: tcb},
 		Statement:     statement,
 		Nonces:        nonce[:],
@@ -85,11 +94,13 @@ func NewSNPOn(t testing.TB, kind attest.Kind, line attest.ProductLine, statement
 	}
 	s.ARK = amdCertificate(t, "ARK-"+string(line), x509.KeyUsageCertSign|x509.KeyUsageCRLSign)
 	s.ASK = amdCertificate(t, "SEV-"+string(line), x509.KeyUsageCertSign)
+	s.ASVK = amdCertificate(t, "SEV-VLEK-"+string(line), x509.KeyUsageCertSign)
 	s.Leaf = amdCertificate(t, "SEV-VCEK", 0)
 	version := tcb.Version(line)
 	s.Report = attest.SNPReport{
 		Version: 3, Policy: attest.SNPPolicyReserved, ChipID: s.VCEK.HWID,
-		CurrentTCB: version, ReportedTCB: version, CommittedTCB: version, LaunchTCB: version,
+		PlatformInfo: attest.SNPPlatformECC | attest.SNPPlatformAliasCheck,
+		CurrentTCB:   version, ReportedTCB: version, CommittedTCB: version, LaunchTCB: version,
 		Stepping: 1, Family: 0x19, Model: 0x01,
 	}
 	switch line {
@@ -123,30 +134,53 @@ func amdCertificate(t testing.TB, name string, usage x509.KeyUsage) *x509.Certif
 	}
 	if usage != 0 {
 		c.IsCA, c.BasicConstraintsValid = true, true
-		c.CRLDistributionPoints = []string{"https://kdsintf.amd.com/vcek/v1/" + name[4:] + "/crl"}
+		path := "vcek/v1/" + name[4:]
+		if line, ok := strings.CutPrefix(name, "SEV-VLEK-"); ok {
+			path = "vlek/v1/" + line
+		}
+		c.CRLDistributionPoints = []string{"https://kdsintf.amd.com/" + path + "/crl"}
 	}
 	return c
 }
 
-// Chain signs the certificates and returns ARK, ASK and VCEK.
-func (s *SNP) Chain(t testing.TB) (ark, ask, leaf *x509.Certificate) {
+// UseVLEK has the key of a provider sign the report: the chip is then masked, as it is
+// with those who use such keys.
+func (s *SNP) UseVLEK(t testing.TB, cspID string) {
 	t.Helper()
-	arkKey, askKey, issuedBy := rsaKey(t, s.ARKKey), rsaKey(t, s.ASKKey), rsaKey(t, s.IssuedBy)
-	ark = sign(t, s.ARK, s.ARK, &arkKey.PublicKey, arkKey)
-	if s.ark != nil && bytes.Equal(s.ark.RawTBSCertificate, ark.RawTBSCertificate) {
-		ark = s.ark
+	s.VLEK = &attest.VLEK{Product: string(s.Line), TCB: s.VCEK.TCB, CSPID: cspID}
+	s.Leaf = amdCertificate(t, "SEV-VLEK", 0)
+	s.Report.SignerInfo = attest.SNPSignerVLEK << 2
+	s.Report.ChipID = [64]byte{}
+}
+
+// Chain signs the certificates and returns the authorities and the leaf.
+func (s *SNP) Chain(t testing.TB) (root attest.SNPRoot, leaf *x509.Certificate) {
+	t.Helper()
+	arkKey, issuedBy := rsaKey(t, s.ARKKey), rsaKey(t, s.IssuedBy)
+	root.Line = s.Line
+	root.ARK = sign(t, s.ARK, s.ARK, &arkKey.PublicKey, arkKey)
+	if s.ark != nil && bytes.Equal(s.ark.RawTBSCertificate, root.ARK.RawTBSCertificate) {
+		root.ARK = s.ark
 	}
-	s.ark = ark
+	s.ark = root.ARK
 	// A forger names the issuer as it is and signs with his own key.
-	ask = sign(t, s.ASK, s.ARK, &askKey.PublicKey, issuedBy)
-	extensions, err := s.VCEK.Extensions()
+	root.ASK = sign(t, s.ASK, s.ARK, &rsaKey(t, s.ASKKey).PublicKey, issuedBy)
+	root.ASVK = sign(t, s.ASVK, s.ARK, &rsaKey(t, s.ASVKKey).PublicKey, issuedBy)
+	issuer, key, encode := s.ASK, s.ASKKey, s.VCEK.Extensions
+	if s.VLEK != nil {
+		issuer, key, encode = s.ASVK, s.ASVKKey, s.VLEK.Extensions
+	}
+	extensions, err := encode()
 	if err != nil {
-		t.Fatalf("encoding VCEK extensions: %v", err)
+		t.Fatalf("encoding extensions: %v", err)
 	}
 	template := *s.Leaf
 	template.ExtraExtensions = append(extensions, template.ExtraExtensions...)
-	leaf = sign(t, &template, s.ASK, &s.key.PublicKey, askKey)
-	return ark, ask, leaf
+	public := s.Public
+	if public == nil {
+		public = &s.key.PublicKey
+	}
+	return root, sign(t, &template, issuer, public, rsaKey(t, key))
 }
 
 // sign issues a certificate and parses it.
@@ -182,21 +216,26 @@ func (s *SNP) SignedReport(t testing.TB) []byte {
 // Collection signs everything and returns the parts of the collection.
 func (s *SNP) Collection(t testing.TB) attest.Collection {
 	t.Helper()
-	ark, ask, leaf := s.Chain(t)
+	root, leaf := s.Chain(t)
+	label := attest.LabelVCEK
+	if s.VLEK != nil {
+		label = attest.LabelVLEK
+	}
 	endorsements := attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{
-		attest.LabelARK:  {MediaType: attest.TypeCertificate, Value: ark.Raw},
-		attest.LabelASK:  {MediaType: attest.TypeCertificate, Value: ask.Raw},
-		attest.LabelVCEK: {MediaType: attest.TypeCertificate, Value: leaf.Raw},
+		attest.LabelARK:  {MediaType: attest.TypeCertificate, Value: root.ARK.Raw},
+		attest.LabelASK:  {MediaType: attest.TypeCertificate, Value: root.ASK.Raw},
+		attest.LabelASVK: {MediaType: attest.TypeCertificate, Value: root.ASVK.Raw},
+		label:            {MediaType: attest.TypeCertificate, Value: leaf.Raw},
 	}}
 	if !s.NoCRL {
 		list := &x509.RevocationList{
 			SignatureAlgorithm: x509.SHA384WithRSAPSS, Number: big.NewInt(1),
-			ThisUpdate: s.CRLThisUpdate, NextUpdate: s.CRLNextUpdate,
+			ThisUpdate: s.CRLThisUpdate, NextUpdate: s.CRLNextUpdate, ExtraExtensions: s.CRLExtensions,
 		}
 		for _, n := range s.Revoked {
 			list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: At.Add(-time.Hour)})
 		}
-		crl, err := x509.CreateRevocationList(rand.Reader, list, ark, rsaKey(t, s.ARKKey))
+		crl, err := x509.CreateRevocationList(rand.Reader, list, root.ARK, rsaKey(t, s.ARKKey))
 		if err != nil {
 			t.Fatalf("signing CRL: %v", err)
 		}
@@ -217,11 +256,11 @@ func (s *SNP) Collection(t testing.TB) attest.Collection {
 // Bytes returns the encoded collection.
 func (s *SNP) Bytes(t testing.TB) []byte { t.Helper(); return marshal(t, s.Collection(t)) }
 
-// Input returns what accepts the evidence as it is now: its own roots and
-// measurement, and the nonce.
+// Input returns what accepts the evidence as it is now: its own roots, chip or
+// provider, and measurement, and the nonce.
 func (s *SNP) Input(t testing.TB) attest.Input {
 	t.Helper()
-	ark, ask, _ := s.Chain(t)
+	root, _ := s.Chain(t)
 	e := entry(s.Kind)
 	e.Measurement, e.Events = hex.EncodeToString(s.Report.Measurement[:]), "none"
 	tcb := s.VCEK.TCB
@@ -232,12 +271,56 @@ func (s *SNP) Input(t testing.TB) attest.Input {
 		Trust: attest.Trust{Kinds: []attest.Kind{s.Kind}},
 	}
 	copy(in.MyNonce[:], s.Nonces)
+	if s.VLEK != nil {
+		in.Trust.AllowMaskedChipID = true
+		in.Trust.SNP = attest.SNPTrust{Signers: []attest.SNPSigner{attest.SNPVLEK}, CSPIDs: []string{s.VLEK.CSPID}, AllowAnyChip: true}
+	} else {
+		in.Trust.SNP.Chips = [][64]byte{s.VCEK.HWID}
+	}
 	if s.Kind == attest.SimulatedSNP {
-		in.Trust.SimulatorRoots = []verdict.Digest{verdict.SHA256(ark.Raw)}
+		in.Trust.SimulatorRoots = []verdict.Digest{verdict.SHA256(root.ARK.Raw)}
 		in.Trust.AllowDevelopment = true
 		in.References.Entries[0].Profile = verdict.Development
 	} else {
-		in.Trust.SNPRoots = []attest.SNPRoot{{Line: s.Line, ARK: ark, ASK: ask}}
+		in.Trust.SNPRoots = []attest.SNPRoot{root}
 	}
 	return in
+}
+
+// A CertEntry is an entry of a certificate table: a GUID as AMD writes it, and what it
+// names.
+type CertEntry struct {
+	GUID string
+	Data []byte
+}
+
+// GUIDs of certificate tables (AMD 56421), and of what Google puts there.
+const (
+	GUIDVCEK   = "63da758d-e664-4564-adc5-f4b93be8accd"
+	GUIDVLEK   = "a8074bc2-a25a-483e-aae6-39c045a0b8a1"
+	GUIDASK    = "4ab7b379-bbac-4fe4-a02f-05aef327c782"
+	GUIDARK    = "c0b406a4-a803-4952-9743-3fb6014cd0ae"
+	GUIDLaunch = "9f4116cd-c503-4f5a-8f6f-fb68882f4ce2"
+)
+
+// CertTable encodes a table with its end, the data in the order of the entries.
+func CertTable(t testing.TB, entries ...CertEntry) []byte {
+	t.Helper()
+	const size = 24
+	table := make([]byte, (len(entries)+1)*size)
+	for i, e := range entries {
+		guid, err := hex.DecodeString(strings.ReplaceAll(e.GUID, "-", ""))
+		if err != nil || len(guid) != 16 {
+			t.Fatalf("GUID %q: %v", e.GUID, err)
+		}
+		slices.Reverse(guid[:4])
+		slices.Reverse(guid[4:6])
+		slices.Reverse(guid[6:8])
+		entry := table[i*size:]
+		copy(entry, guid)
+		binary.LittleEndian.PutUint32(entry[16:], uint32(len(table)))
+		binary.LittleEndian.PutUint32(entry[20:], uint32(len(e.Data)))
+		table = append(table, e.Data...)
+	}
+	return table
 }

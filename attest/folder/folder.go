@@ -8,8 +8,8 @@
 // demands what its policy names and nothing else, and relaxes what it names.
 //
 // Kinds tdx, snp and tpm are appraised. What a folder asks for and this package does
-// not do yet (kinds azure-snp and azure-tdx, certificate tables, and some demands) is
-// evidence.unsupported, which decides nothing.
+// not do yet (kinds azure-snp and azure-tdx) is evidence.unsupported, which decides
+// nothing.
 package folder
 
 import (
@@ -70,12 +70,12 @@ type File struct {
 // A Policy is what evidence has to be like. Of a member that is not there nothing is
 // demanded, and nothing is relaxed.
 type Policy struct {
-	ReportData *string  `json:"report_data"`
-	RequireCRL bool     `json:"require_crl"`
-	AllowDebug bool     `json:"allow_debug"`
-	Products   []string `json:"products"`
-	Signers    []string `json:"signers"`
+	ReportData *string `json:"report_data"`
+	RequireCRL bool    `json:"require_crl"`
+	AllowDebug bool    `json:"allow_debug"`
 	// Of SNP.
+	Products                 []string         `json:"products"`
+	Signers                  []string         `json:"signers"`
 	CSPIDs                   []string         `json:"csp_ids"`
 	AllowMigrationAgent      bool             `json:"allow_migration_agent"`
 	AllowSMT                 bool             `json:"allow_smt"`
@@ -118,6 +118,9 @@ type Report struct {
 	Advisories  []string
 	Measurement string
 	Claims      attest.Claims
+	// Relaxed are the relaxations that SNP evidence needed, what the policy does not
+	// demand among them.
+	Relaxed []string
 	// OwnRoots says that the folder brings its roots along: who made it chose whom
 	// to believe. Where it does not, those count that Intel and AMD publish.
 	OwnRoots bool
@@ -152,7 +155,7 @@ func Appraise(fsys fs.FS) (Report, error) {
 	switch r.Case.Kind + " " + r.Case.Format {
 	case "tdx tdx-quote":
 		err = f.tdx(&r)
-	case "snp snp-report":
+	case "snp snp-report", "snp snp-report+cert-table":
 		err = f.snp(&r)
 	case "tpm tpm-quote":
 		err = f.tpm(&r)
@@ -354,117 +357,6 @@ func (f *reader) tdx(r *Report) error {
 	}
 	r.Status, r.Advisories, r.Claims, r.Measurement = result.Status, result.Advisories, result.Claims, hex.EncodeToString(result.Quote.MRTD[:])
 	return nil
-}
-
-func (f *reader) snp(r *Report) error {
-	c, p := &r.Case, &r.Case.Policy
-	if err := known("endorsements", c.Endorsements, "amd-vcek", "amd-ask", "amd-ark", "amd-crl"); err != nil {
-		return err
-	}
-	if err := known("roots", c.Roots, "amd-ark", "amd-ask"); err != nil {
-		return err
-	}
-	switch {
-	case len(p.Signers) > 0 && !slices.Equal(p.Signers, []string{"vcek"}) || len(p.CSPIDs) > 0:
-		return unsupported("signers other than a VCEK are not appraised by this version")
-	case p.RequireAliasCheck:
-		return unsupported("require_alias_check is not looked at by this version")
-	case p.AllowProvisionalFirmware != nil && !*p.AllowProvisionalFirmware:
-		return unsupported("allow_provisional_firmware is not looked at by this version")
-	}
-	evidence, err := f.read(c.Evidence)
-	if err != nil {
-		return err
-	}
-	report, err := attest.ParseSNPReport(evidence)
-	if err != nil {
-		return err
-	}
-	trust := attest.Trust{
-		Kinds: []attest.Kind{attest.SNP}, AllowDevelopment: true, AllowDebug: p.AllowDebug, AllowMigratable: p.AllowMigrationAgent, AllowSMT: p.AllowSMT,
-		AllowMaskedChipID: p.AllowMaskedChipID, AllowNoCRL: !p.RequireCRL, AllowNoFloor: true, AllowVMPLs: p.VMPL,
-	}
-	if p.VMPL == nil {
-		trust.AllowVMPLs = []uint32{report.VMPL}
-	}
-	if trust.SNPRoots, err = f.snpRoots(c, p); err != nil {
-		return err
-	}
-	for name := range p.MinTCB {
-		if !slices.Contains([]string{"bootloader", "tee", "snp", "microcode"}, name) {
-			return malformed("min_tcb has no %s", quote(name))
-		}
-	}
-	for name, into := range map[string]*uint8{"bootloader": &trust.MinTCB.Bootloader, "tee": &trust.MinTCB.TEE, "snp": &trust.MinTCB.SNP, "microcode": &trust.MinTCB.Microcode} {
-		*into = p.MinTCB[name]
-	}
-	expected := attest.Expected{ReportData: report.ReportData}
-	if p.ReportData != nil {
-		if err := unhex("report_data", *p.ReportData, expected.ReportData[:]); err != nil {
-			return err
-		}
-	}
-	measurements := p.Measurements
-	if measurements == nil {
-		measurements = []string{hex.EncodeToString(report.Measurement[:])}
-	}
-	for _, m := range measurements {
-		expected.Entries = append(expected.Entries, verdict.ReferenceEntry{Name: "case", Kind: verdict.KindSNP, Measurement: strings.ToLower(m), NotAfter: 1 << 40})
-	}
-	endorsements := attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{}}
-	for kind, mediaType := range map[string]string{"amd-vcek": attest.TypeCertificate, "amd-crl": attest.TypeCRL} {
-		if kind == "amd-crl" && !p.RequireCRL {
-			continue
-		}
-		data, _, err := f.take(c.Endorsements, kind)
-		if err != nil {
-			return err
-		}
-		if data != nil {
-			endorsements.Items[kind] = attest.Item{MediaType: mediaType, Value: data}
-		}
-	}
-	items := map[string]attest.Item{attest.LabelEvidence: {MediaType: attest.TypeSNPReport, Value: evidence}}
-	if len(endorsements.Items) > 0 {
-		items[attest.LabelEndorsements] = attest.Item{Nested: &endorsements}
-	}
-	collection, err := attest.Collection{Type: attest.CollectionType, Items: items}.Marshal()
-	if err != nil {
-		return malformed("%w", err)
-	}
-	result, err := attest.AppraiseEvidence(collection, expected, trust, nil, c.At)
-	if err != nil {
-		return err
-	}
-	if p.VMPL != nil && !slices.Contains(p.VMPL, report.VMPL) {
-		return verdict.Refuse(verdict.GuestVMPL, "appraising evidence folder: VMPL is %d, want one of %v", report.VMPL, p.VMPL)
-	}
-	r.Measurement, r.Claims = result.Measurement, result.Claims
-	return nil
-}
-
-// snpRoots are the folder's own roots, else AMD's of the products that the policy
-// names.
-func (f *reader) snpRoots(c *Case, p *Policy) ([]attest.SNPRoot, error) {
-	ark, err := f.root(c.Roots, "amd-ark")
-	if err != nil {
-		return nil, err
-	}
-	ask, err := f.root(c.Roots, "amd-ask")
-	if err != nil {
-		return nil, err
-	}
-	if ark == nil && ask == nil {
-		roots := attest.AMDRoots()
-		if p.Products != nil {
-			roots = slices.DeleteFunc(roots, func(r attest.SNPRoot) bool { return !slices.Contains(p.Products, string(r.Line)) })
-		}
-		return roots, nil
-	}
-	if ark == nil || ask == nil || len(p.Products) != 1 {
-		return nil, malformed("roots of its own want amd-ark, amd-ask and one product")
-	}
-	return []attest.SNPRoot{{Line: attest.ProductLine(p.Products[0]), ARK: ark, ASK: ask}}, nil
 }
 
 // pcrFile is the part with the values of a bank.

@@ -239,7 +239,8 @@ func (p *Platform) Report(reportData [64]byte) ([]byte, error) {
 		Version: version, Policy: attest.SNPPolicyReserved, ReportData: reportData,
 		Measurement: p.measurement, ReportID: p.reportID, ChipID: p.chip,
 		Family: family, Model: model, Stepping: stepping,
-		CurrentTCB: tcb, ReportedTCB: tcb, CommittedTCB: tcb, LaunchTCB: tcb,
+		PlatformInfo: attest.SNPPlatformECC | attest.SNPPlatformAliasCheck,
+		CurrentTCB:   tcb, ReportedTCB: tcb, CommittedTCB: tcb, LaunchTCB: tcb,
 	}
 	for i := range r.ReportIDMA {
 		r.ReportIDMA[i] = 0xFF
