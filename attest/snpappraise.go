@@ -234,8 +234,8 @@ func policyDemands(r *SNPReport, t *Trust) []demand {
 		{p&SNPPolicyCXL == 0, "allow-cxl", s.AllowCXL, permits(verdict.GuestPolicy, "CXL")},
 		{met: p&s.RequirePolicy == s.RequirePolicy, refusal: verdict.Refuse(verdict.GuestPolicy,
 			"appraising SNP report: the guest policy 0x%x lacks 0x%x", p, s.RequirePolicy&^p)},
-		{met: uint16(p) >= uint16(s.MinABI.Major)<<8|uint16(s.MinABI.Minor), refusal: verdict.Refuse(verdict.GuestPolicy,
-			"appraising SNP report: the guest policy is content with ABI %d.%d, want at least %d.%d", uint8(p>>8), uint8(p), s.MinABI.Major, s.MinABI.Minor)},
+		{met: p&0xFFFF >= uint64(s.MinABI.Major)<<8|uint64(s.MinABI.Minor), refusal: verdict.Refuse(verdict.GuestPolicy,
+			"appraising SNP report: the guest policy is content with ABI %d.%d, want at least %d.%d", p>>8&0xFF, p&0xFF, s.MinABI.Major, s.MinABI.Minor)},
 		{r.VMPL == 0, "allow-vmpls", slices.Contains(t.AllowVMPLs, r.VMPL), verdict.Refuse(verdict.GuestVMPL, "appraising SNP report: VMPL is %d, want 0", r.VMPL)},
 		{r.ReportIDMA == unset, "allow-migratable", t.AllowMigratable, verdict.Refuse(verdict.GuestMigratable, "appraising SNP report: REPORT_ID_MA names a migration agent")},
 	}

@@ -273,6 +273,8 @@ func TestGenuineCertificates(t *testing.T) {
 		want attest.VCEK
 	}{
 		{[]string{"evidence-raw", "trustee", "snp", "test-vcek.der"}, attest.VCEK{Product: "Milan-B0", TCB: attest.TCB{Bootloader: 3, SNP: 8, Microcode: 0x73}}},
+		// This one was changed after it was signed, and has a tag around its HWID.
+		{[]string{"evidence-raw", "trustee", "snp", "test-vcek-invalid-new.der"}, attest.VCEK{Product: "Milan-B0", TCB: attest.TCB{Microcode: 30}}},
 		{[]string{"evidence-raw", "virtee-sev", "certs_data", "vcek_turin.der"}, attest.VCEK{Product: "Turin", TCB: attest.TCB{Microcode: 9}}},
 	} {
 		got, err := attest.ParseVCEK(sharedFile(t, test.path...))
@@ -300,6 +302,48 @@ func TestGenuineCertificates(t *testing.T) {
 			}
 			if !found {
 				t.Errorf("%s: a certificate of AMD is not among the roots", line)
+			}
+		}
+	}
+}
+
+// TestHWID holds that the chip's ID is read as AMD encodes it, with a tag or without,
+// and not in another length.
+func TestHWID(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, product := range []string{"Milan-B0", "Turin"} {
+		want := attest.VCEK{Product: product, HWID: [64]byte{1, 2, 3, 4, 5, 6, 7, 8}}
+		extensions, err := want.Extensions()
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := &extensions[len(extensions)-1]
+		plain := last.Value
+		tagged := append([]byte{asn1.TagOctetString, byte(len(plain))}, plain...)
+		for _, test := range []struct {
+			name  string
+			value []byte
+			code  verdict.Code
+		}{
+			{"plain", plain, ""},
+			{"tagged", tagged, ""},
+			{"another tag", append([]byte{asn1.TagBitString, byte(len(plain))}, plain...), verdict.EndorsementMalformed},
+			{"another length in the tag", append([]byte{asn1.TagOctetString, byte(len(plain) - 1)}, plain...), verdict.EndorsementMalformed},
+			{"a byte less", plain[1:], verdict.EndorsementMalformed},
+			{"a byte behind", append(tagged, 0), verdict.EndorsementMalformed},
+		} {
+			last.Value = test.value
+			template := &x509.Certificate{SerialNumber: big.NewInt(1), ExtraExtensions: extensions}
+			der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := attest.ParseVCEK(der)
+			if verdict.CodeOf(err) != test.code || (test.code == "") != (got == want) {
+				t.Errorf("%s of %s: got %+v, %v, want code %q", test.name, product, got, err, test.code)
 			}
 		}
 	}

@@ -3,6 +3,7 @@
 package attest
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -84,7 +85,7 @@ func (v VCEK) Extensions() ([]pkix.Extension, error) {
 	if v.Line() == Turin {
 		hwid = hwid[:turinHWIDSize]
 	}
-	// AMD puts the bytes without a tag around them.
+	// Most certificates of AMD have the bytes without a tag around them.
 	return append(extensions, pkix.Extension{Id: oidSNPHWID, Value: slices.Clone(hwid)}), nil
 }
 
@@ -153,6 +154,10 @@ func parseVCEK(c *x509.Certificate) (VCEK, error) {
 	want := len(v.HWID)
 	if v.Line() == Turin {
 		want = turinHWIDSize
+	}
+	// AMD has issued certificates without a tag around the bytes, and with one.
+	if tag := []byte{asn1.TagOctetString, byte(want)}; len(hwid) == len(tag)+want && bytes.HasPrefix(hwid, tag) {
+		hwid = hwid[len(tag):]
 	}
 	if len(hwid) != want {
 		return VCEK{}, badLeaf("VCEK", "HWID", nil)

@@ -59,7 +59,7 @@ func (o *snpOracle) ask() error {
 
 func (o *snpOracle) verify() (*verify.Options, error) {
 	root := &trust.AMDRootCerts{
-		Product: string(o.root.Line), ProductLine: string(o.root.Line),
+		ProductLine:  string(o.root.Line),
 		ProductCerts: &trust.ProductCerts{Ark: o.root.ARK, Ask: o.root.ASK, Asvk: o.root.ASVK},
 	}
 	if o.crl != nil {
@@ -158,8 +158,8 @@ func TestOracleOptions(t *testing.T) {
 			"Spl4", "Spl5", "Spl6", "Spl7", // reserved: zero here
 		}},
 	} {
-		for i := range test.options.NumField() {
-			if name := test.options.Field(i).Name; !slices.Contains(test.known, name) {
+		for field := range test.options.Fields() {
+			if name := field.Name; !slices.Contains(test.known, name) {
 				t.Errorf("%s has a new option %s: find out whether it is a check that we lack", test.options, name)
 			}
 		}

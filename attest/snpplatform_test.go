@@ -288,10 +288,9 @@ func TestAllowSNP(t *testing.T) {
 			}
 		})
 	}
-	for i := range reflect.TypeFor[attest.SNPTrust]().NumField() {
-		field := reflect.TypeFor[attest.SNPTrust]().Field(i).Name
-		if strings.HasPrefix(field, "Allow") && !tested[kebab(field)] {
-			t.Errorf("%s has no case that needs it, or is not called %s", field, kebab(field))
+	for field := range reflect.TypeFor[attest.SNPTrust]().Fields() {
+		if strings.HasPrefix(field.Name, "Allow") && !tested[kebab(field.Name)] {
+			t.Errorf("%s has no case that needs it, or is not called %s", field.Name, kebab(field.Name))
 		}
 	}
 }

@@ -71,8 +71,8 @@ func ParseSNPCertTable(data []byte) (table SNPCertTable, err error) {
 	for i := range count {
 		entry := data[i*certEntrySize:]
 		// In 64 bits the sum of two numbers of 32 does not wrap.
-		offset, length := uint64(binary.LittleEndian.Uint32(entry[16:])), uint64(binary.LittleEndian.Uint32(entry[20:]))
-		if offset < uint64((count+1)*certEntrySize) || offset+length > uint64(len(data)) {
+		offset, length := int64(binary.LittleEndian.Uint32(entry[16:])), int64(binary.LittleEndian.Uint32(entry[20:]))
+		if offset < int64((count+1)*certEntrySize) || offset+length > int64(len(data)) {
 			return SNPCertTable{}, verdict.Refuse(verdict.EndorsementMalformed,
 				"parsing certificate table: entry %d has %d bytes at 0x%x of a table of %d", i, length, offset, len(data))
 		}

@@ -93,17 +93,13 @@ func FuzzSNPCertTable(f *testing.F) {
 	f.Add(make([]byte, 24))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		table, err := attest.ParseSNPCertTable(data)
-		total := 0
 		for _, c := range [][]byte{table.VCEK, table.VLEK, table.ASK, table.ARK} {
 			if err != nil && c != nil {
 				t.Error("a certificate beside an error")
 			}
-			if total += len(c); len(c) > len(data) {
+			if len(c) > len(data) {
 				t.Error("a certificate larger than its table")
 			}
-		}
-		if total > 4*len(data) {
-			t.Error("more certificates than entries")
 		}
 	})
 }

@@ -177,68 +177,6 @@ func TestTDX(t *testing.T) {
 	}
 }
 
-// TestSNP: a simulated chip under roots of its own, and one change to it.
-func TestSNP(t *testing.T) {
-	var nonce [verdict.NonceSize]byte
-	made := func() (fstest.MapFS, object) {
-		x := attesttest.NewSNP(t, attest.SNP, []byte("{}"), nonce)
-		c := x.Collection(t)
-		files := fstest.MapFS{"report.bin": &fstest.MapFile{Data: c.Items[attest.LabelEvidence].Value}}
-		for label, item := range c.Items[attest.LabelEndorsements].Nested.Items {
-			files[label] = &fstest.MapFile{Data: item.Value}
-		}
-		roots := x.Input(t).Trust.SNPRoots
-		files["ark"], files["ask"] = &fstest.MapFile{Data: roots[0].ARK.Raw}, &fstest.MapFile{Data: roots[0].ASK.Raw}
-		report, err := attest.ParseSNPReport(c.Items[attest.LabelEvidence].Value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return files, object{
-			"name": "made", "kind": "snp", "origin": "simulated", "format": "snp-report", "evidence": "report.bin", "at": attesttest.At.Format(time.RFC3339), "expect": "accept",
-			"endorsements": []any{object{"type": "amd-vcek", "file": attest.LabelVCEK}, object{"type": "amd-crl", "file": attest.LabelCRL}},
-			"roots":        []any{object{"type": "amd-ark", "file": "ark"}, object{"type": "amd-ask", "file": "ask"}},
-			"policy": object{"products": []any{"Milan"}, "signers": []any{"vcek"}, "require_crl": true, "allow_smt": true, "vmpl": []any{0},
-				"report_data": hex.EncodeToString(report.ReportData[:]), "measurements": []any{hex.EncodeToString(report.Measurement[:])}},
-		}
-	}
-	policy := func(name string, value any) func(object) {
-		return func(c object) { c["policy"].(object)[name] = value }
-	}
-	for name, tt := range map[string]struct {
-		change func(object)
-		code   verdict.Code
-		text   string
-	}{
-		"good":                 {func(object) {}, "", ""},
-		"without demands":      {func(c object) { c["policy"] = object{"products": []any{"Milan"}, "allow_smt": true} }, "", ""},
-		"another report data":  {policy("report_data", strings.Repeat("00", 64)), verdict.EvidenceBinding, "REPORT_DATA"},
-		"another measurement":  {policy("measurements", []any{strings.Repeat("00", 48)}), verdict.GuestMeasurement, "measurement"},
-		"another VMPL":         {policy("vmpl", []any{1}), verdict.GuestVMPL, "VMPL is 0"},
-		"a floor":              {policy("min_tcb", object{"microcode": 255}), verdict.TCBMinimum, "microcode"},
-		"no SMT":               {policy("allow_smt", false), "", ""},
-		"AMD's own roots":      {func(c object) { c["roots"] = []any{} }, verdict.EndorsementUntrusted, "SNP chain"},
-		"no list":              {func(c object) { c["endorsements"] = c["endorsements"].([]any)[:1] }, verdict.EndorsementMissing, "amd-crl"},
-		"no certificate":       {func(c object) { c["endorsements"] = []any{} }, verdict.EndorsementMissing, "endorsements"},
-		"a VLEK":               {policy("signers", []any{"vlek"}), verdict.EvidenceUnsupported, "VCEK"},
-		"an alias check":       {policy("require_alias_check", true), verdict.EvidenceUnsupported, "require_alias_check"},
-		"provisional firmware": {policy("allow_provisional_firmware", false), verdict.EvidenceUnsupported, "allow_provisional_firmware"},
-		"half a root":          {func(c object) { c["roots"] = c["roots"].([]any)[:1] }, "", "amd-ask"},
-		"an unknown component": {policy("min_tcb", object{"ucode": 1}), "", "min_tcb has no"},
-		"another endorsement":  {func(c object) { c["endorsements"] = []any{object{"type": "x", "file": "ark"}} }, verdict.EvidenceUnsupported, `"x"`},
-	} {
-		files, c := made()
-		tt.change(c)
-		r, err := appraised(t, files, c)
-		if tt.text == "" {
-			if err != nil || r.Measurement == "" {
-				t.Errorf("%s: got %+v, %v", name, r, err)
-			}
-			continue
-		}
-		wantRefusal(t, name, err, tt.code, tt.text)
-	}
-}
-
 // eventLog is a crypto-agile log of SHA-256: a line is PCR, type and data.
 func eventLog(lines ...[3]any) []byte {
 	le := binary.LittleEndian
