@@ -113,11 +113,14 @@ func (t *Trust) check(floors verdict.Floors) error {
 		default:
 			missing = fmt.Sprintf("unknown kind %q", kind)
 		}
-		if missing == "" && (kind == SNP || kind == SimulatedSNP) {
-			missing = t.SNP.check(kind, t.SNPRoots)
-		}
 		if missing != "" {
 			return verdict.Misused("", "appraising kind %s: %s", kind, missing)
+		}
+		if kind != SNP && kind != SimulatedSNP {
+			continue
+		}
+		if err := t.SNP.Check(kind, t.SNPRoots); err != nil {
+			return verdict.Misused("", "appraising kind %s: %w", kind, err)
 		}
 	}
 	for _, root := range t.SNPRoots {

@@ -18,6 +18,9 @@
 // [AppraiseTDX] does the same for a TDX quote with Intel's collateral. No issuer
 // makes such evidence yet; package folder appraises what was recorded.
 //
+// SNP reports are signed by a key of the chip (VCEK), or where [SNPTrust] says so of a
+// cloud provider (VLEK). [Result] has the relaxations that they needed.
+//
 // Verification is our own. go-sev-guest and go-tdx-guest are the oracles of the
 // tests: what is accepted here is accepted there, as far as they read it.
 //

@@ -103,28 +103,43 @@ func (s *SNPTrust) signers() []SNPSigner {
 	return s.Signers
 }
 
-// check says what makes s mean something else than it says, or "".
-func (s *SNPTrust) check(kind Kind, roots []SNPRoot) string {
-	vlek := slices.Contains(s.Signers, SNPVLEK)
-	for _, signer := range s.Signers {
-		if signer != SNPVCEK && signer != SNPVLEK {
-			return "unknown signer " + quoteShort(string(signer)) + ", want vcek or vlek"
+// Check refuses demands on evidence of kind, SNP or SimulatedSNP, that could not mean
+// what they say beside these roots. The error is a *verdict.Misuse.
+func (s *SNPTrust) Check(kind Kind, roots []SNPRoot) error {
+	for _, wrong := range []string{s.checkSigners(), s.checkChips(kind), s.checkGuest()} {
+		if wrong != "" {
+			return verdict.Misused("", "%s", wrong)
 		}
 	}
 	for line := range s.MinTCBOf {
 		if kind == SNP && !slices.ContainsFunc(roots, func(r SNPRoot) bool { return r.Line == line }) {
-			return "a lowest TCB is set for " + quoteShort(string(line)) + ", of which no root is trusted"
+			return verdict.Misused("", "a lowest TCB is set for %s, of which no root is trusted", quoteShort(string(line)))
 		}
 	}
+	return nil
+}
+
+// checkSigners says what is wrong about keys and providers, or nothing.
+func (s *SNPTrust) checkSigners() string {
+	vlek := slices.Contains(s.Signers, SNPVLEK)
 	switch {
+	case slices.ContainsFunc(s.Signers, func(k SNPSigner) bool { return k != SNPVCEK && k != SNPVLEK }):
+		return "unknown signer, want vcek or vlek"
 	case vlek && len(s.CSPIDs) == 0 && !s.AllowAnyCSP:
 		return "VLEKs are accepted, and of no provider: name CSP_IDs, or allow any"
 	case !vlek && (len(s.CSPIDs) > 0 || s.AllowAnyCSP):
-		return "CSP_IDs are named, and no VLEK is accepted"
+		return "CSP_IDs are named or allowed, and no VLEK is accepted"
 	case len(s.CSPIDs) > 0 && s.AllowAnyCSP:
 		return "CSP_IDs are named, and any is allowed"
 	case slices.Contains(s.CSPIDs, ""):
 		return "a CSP_ID is empty"
+	}
+	return ""
+}
+
+// checkChips does so about chips and platforms.
+func (s *SNPTrust) checkChips(kind Kind) string {
+	switch {
 	case kind == SNP && len(s.Chips) == 0 && !s.AllowAnyChip:
 		return "no chip is accepted: name chips, or allow any"
 	case len(s.Chips) > 0 && s.AllowAnyChip:
@@ -133,6 +148,13 @@ func (s *SNPTrust) check(kind Kind, roots []SNPRoot) string {
 		return "a chip of zeros is named, which is every chip whose ID is masked"
 	case s.RequirePlatform&^snpPlatformProtections != 0:
 		return "a bit of PLATFORM_INFO is demanded that protects nothing"
+	}
+	return ""
+}
+
+// checkGuest does so about the guest.
+func (s *SNPTrust) checkGuest() string {
+	switch {
 	case s.RequirePolicy&^snpPolicyRestrictions != 0:
 		return "a bit of the guest policy is demanded that restricts nothing"
 	case slices.Contains(s.IDKeys, [48]byte{}) || slices.Contains(s.AuthorKeys, [48]byte{}):

@@ -318,7 +318,7 @@ func CertTable(t testing.TB, entries ...CertEntry) []byte {
 		slices.Reverse(guid[6:8])
 		entry := table[i*size:]
 		copy(entry, guid)
-		binary.LittleEndian.PutUint32(entry[16:], uint32(len(table))) //nolint:gosec // a test has no 4 GiB
+		binary.LittleEndian.PutUint32(entry[16:], uint32(len(table)))  //nolint:gosec // a test has no 4 GiB
 		binary.LittleEndian.PutUint32(entry[20:], uint32(len(e.Data))) //nolint:gosec // nor here
 		table = append(table, e.Data...)
 	}

@@ -175,8 +175,8 @@ func newFake(t testing.TB, w *world, name string) *fake {
 
 // root is the digest of the simulator's root.
 func (f *fake) root() string {
-	ark, _, _ := f.snp.Chain(f.t)
-	return string(verdict.SHA256(ark.Raw))
+	root, _ := f.snp.Chain(f.t)
+	return string(verdict.SHA256(root.ARK.Raw))
 }
 
 // load takes a head and makes a statement under it, as a daemon does at PutHead.

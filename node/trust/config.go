@@ -116,6 +116,8 @@ type TEE struct {
 	AKCAs []string `yaml:"ak-cas,omitempty"`
 	// MinTCB is a floor besides that of the references.
 	MinTCB TCB `yaml:"min-tcb,omitempty"`
+	// SNP is what else is demanded of SNP evidence, the simulator's included.
+	SNP SNP `yaml:"snp,omitempty"`
 
 	// The relaxations of attest.Trust.
 	AllowDebug        bool     `yaml:"allow-debug,omitempty"`
@@ -318,11 +320,11 @@ func (t TEE) check() (string, error) {
 			return need.key, fmt.Errorf("given, and kind %s is not accepted", kind)
 		}
 	}
-	_, err := t.trust()
+	out, err := t.trust()
 	if err != nil {
 		return "tee", err
 	}
-	return "", nil
+	return t.SNP.check(out)
 }
 
 // OwnerSet returns the owners in our format.
@@ -353,7 +355,7 @@ func (c Config) Trust() (attest.Trust, error) {
 
 func (t TEE) trust() (attest.Trust, error) {
 	out := attest.Trust{
-		MinTCB:          attest.TCB{FMC: t.MinTCB.FMC, Bootloader: t.MinTCB.Bootloader, TEE: t.MinTCB.TEE, SNP: t.MinTCB.SNP, Microcode: t.MinTCB.Microcode},
+		MinTCB:          attest.TCB(t.MinTCB),
 		AllowDebug:      t.AllowDebug,
 		AllowMigratable: t.AllowMigratable, AllowSMT: t.AllowSMT, AllowVMPLs: t.AllowVMPLs, AllowMaskedChipID: t.AllowMaskedChipID,
 		AllowNoCRL: t.AllowNoCRL, AllowNoFloor: t.AllowNoFloor, AllowUnsafeClock: t.AllowUnsafeClock,
@@ -376,6 +378,9 @@ func (t TEE) trust() (attest.Trust, error) {
 		out.SimulatorRoots = append(out.SimulatorRoots, d)
 	}
 	var err error
+	if out.SNP, err = t.SNP.trust(); err != nil {
+		return attest.Trust{}, err
+	}
 	if out.EKCAs, err = certificates("ek-cas", t.EKCAs); err != nil {
 		return attest.Trust{}, err
 	}

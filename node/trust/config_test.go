@@ -72,7 +72,7 @@ func TestConfigRoundTrip(t *testing.T) {
 	tpm.TEE = trust.TEE{Kinds: []string{"tpm"}, EKCAs: []string{caPEM(t)}, AllowUnsafeClock: true}
 	snp := good(t)
 	snp.Profile, snp.AllowUnwitnessed = verdict.Production, false
-	snp.TEE = trust.TEE{Kinds: []string{"snp", "tpm"}, SNPProducts: []string{"Milan", "Genoa"}, EKCAs: []string{caPEM(t)}, MinTCB: trust.TCB{SNP: 22}}
+	snp.TEE = trust.TEE{Kinds: []string{"snp", "tpm"}, SNPProducts: []string{"Milan", "Genoa"}, EKCAs: []string{caPEM(t)}, MinTCB: trust.TCB{SNP: 22}, SNP: trust.SNP{AllowAnyChip: true}}
 	for _, test := range []struct {
 		name string
 		in   trust.Config

@@ -31,6 +31,8 @@ type appraisal struct {
 	OwnRoots   bool             `json:"ownRoots"`
 	TCBStatus  attest.TDXStatus `json:"tcbStatus,omitempty"`
 	Advisories []string         `json:"advisories,omitempty"`
+	// Relaxed are the relaxations without which SNP evidence is refused.
+	Relaxed []string `json:"relaxed,omitempty"`
 	// Expected says whether the folder expects what came out, and is absent where it
 	// expects nothing.
 	Expected *bool `json:"expected,omitempty"`
@@ -63,7 +65,7 @@ func appraised(r folder.Report, err error) (*answer, error) {
 		ans.Result = resultReject
 	}
 	c := &r.Case
-	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories}
+	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories, Relaxed: r.Relaxed}
 	if c.Expect != "" {
 		// What cannot be decided is no acceptance either.
 		met := (c.Expect == resultAccept) == (ans.Result == resultAccept)
