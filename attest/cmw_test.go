@@ -141,10 +141,12 @@ func FuzzCollection(f *testing.F) {
 func FuzzAppraise(f *testing.F) {
 	p, tpm := goodTPM(f)
 	s, snp := goodSNP(f, attest.SNP)
+	v, vlek := goodVLEK(f, attest.SNP, attest.Milan)
 	f.Add(p.Bytes(f))
 	f.Add(s.Bytes(f))
+	f.Add(v.Bytes(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, in := range []attest.Input{tpm, snp} {
+		for _, in := range []attest.Input{tpm, snp, vlek} {
 			if _, err := attest.Appraise(data, in, attesttest.At); err != nil && verdict.CodeOf(err) == verdict.Internal {
 				t.Errorf("an error without a code: %v", err)
 			}

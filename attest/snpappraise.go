@@ -135,8 +135,11 @@ func checkPlatform(r *SNPReport, signer snpSigner, in *evidenceInput) (TCB, []st
 	if err != nil {
 		return TCB{}, nil, err
 	}
-	info, err := judge(platformDemands(r, t, provisional))
-	return reported, slices.Concat(relaxed, info), err
+	more, err := judge(platformDemands(r, t, provisional))
+	if err != nil {
+		return TCB{}, nil, err
+	}
+	return reported, slices.Concat(relaxed, more), nil
 }
 
 // checkTCB compares the four TCB versions with each other, with the certificate and
@@ -215,7 +218,7 @@ func checkGuest(r *SNPReport, in *evidenceInput) ([]string, error) {
 	demands := append(policyDemands(r, in.trust), identityDemands(r, &in.trust.SNP)...)
 	return judge(append(demands, demand{
 		met:     slices.Contains(hostData, r.HostData),
-		refusal: verdict.Refuse(verdict.GuestConfig, "appraising SNP report: HOST_DATA is %x, want %x", r.HostData, hostData[0]),
+		refusal: verdict.Refuse(verdict.GuestConfig, "appraising SNP report: HOST_DATA is %x, want one of %x", r.HostData, hostData),
 	}))
 }
 
@@ -251,8 +254,8 @@ func identityDemands(r *SNPReport, s *SNPTrust) []demand {
 		{met: len(s.IDKeys) == 0 || slices.Contains(s.IDKeys, r.IDKeyDigest), refusal: wrong("ID_KEY_DIGEST %x… is none of the accepted keys", r.IDKeyDigest[:8])},
 		{met: len(s.AuthorKeys) == 0 || r.SignerInfo&snpSignerAuthorKey != 0 && slices.Contains(s.AuthorKeys, r.AuthorKeyDigest),
 			refusal: wrong("AUTHOR_KEY_DIGEST %x… is none of the accepted keys, or AUTHOR_KEY_EN is not set", r.AuthorKeyDigest[:8])},
-		{met: s.FamilyID == nil || *s.FamilyID == r.FamilyID, refusal: wrong("FAMILY_ID is %x, want another", r.FamilyID)},
-		{met: s.ImageID == nil || *s.ImageID == r.ImageID, refusal: wrong("IMAGE_ID is %x, want another", r.ImageID)},
+		{met: s.FamilyID == nil || *s.FamilyID == r.FamilyID, refusal: wrong("FAMILY_ID is %x, which is not the accepted one", r.FamilyID)},
+		{met: s.ImageID == nil || *s.ImageID == r.ImageID, refusal: wrong("IMAGE_ID is %x, which is not the accepted one", r.ImageID)},
 		{met: r.GuestSVN >= s.MinGuestSVN, refusal: wrong("GUEST_SVN is %d, want at least %d", r.GuestSVN, s.MinGuestSVN)},
 	}
 }
