@@ -142,7 +142,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.verifyCommand(), a.explainCommand(), a.policyCommand(), a.rootsCommand(),
 		a.headCommand(), a.denyCommand(), a.exceptionCommand(),
-		a.ticketCommand(), a.statementCommand(), a.evidenceCommand(), a.logCommand(),
+		a.ticketCommand(), a.statementCommand(), a.evidenceCommand(), a.referenceCommand(), a.logCommand(),
 		a.devCommand(), a.conformanceCommand(), a.versionCommand(),
 	)
 	return root
