@@ -8,7 +8,8 @@
 // [Appraise] takes a collection (RFC 9999) as bytes and gives a [Result];
 // [ActivationTarget] and [NewChallenge] are the relying party's half of credential
 // activation, by which an attestation key is proven to live in a TPM;
-// [MeasureSNPSimulator] and [MeasureFile] compute reference values from files.
+// [MeasureSNPSimulator] and [MeasureFile] compute reference values from files, and
+// package reference those of a whole machine.
 //
 // It trusts the roots of [Trust] and the [Input] that the caller made, and nothing
 // in the collection. It touches no device, network, disk or clock: time is an

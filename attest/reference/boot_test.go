@@ -308,6 +308,23 @@ func TestBootRefuses(t *testing.T) {
 	}
 }
 
+// An image whose certificates do not fit into it is read, and has no digest.
+func TestUnsignable(t *testing.T) {
+	raw := attesttest.NewUKI().Bytes()
+	raw[0x80+24+148+3] = 0x7f // size of the certificates
+	u, err := reference.ParseUKI(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := u.PCRs(reference.Boot{Path: reference.Direct})
+	refused(t, err, "0x7f000000 bytes of certificates")
+	r, err2 := u.RTMRs(reference.Boot{Path: reference.Direct})
+	refused(t, err2, "0x7f000000 bytes of certificates")
+	if p.Values != nil || r.RTMR1 != [sha512.Size384]byte{} {
+		t.Error("got values with the error")
+	}
+}
+
 func TestParseUKIRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -325,6 +342,8 @@ func TestParseUKIRefuses(t *testing.T) {
 		{"a key for sealed secrets", func(u *attesttest.UKI) { u.Set(".pcrpkey", []byte("x")) }, "it has a section .pcrpkey"},
 		{"microcode", func(u *attesttest.UKI) { u.Set(".ucode", []byte("x")) }, "it has a section .ucode"},
 		{"profiles", func(u *attesttest.UKI) { u.Set(".profile", []byte("x")) }, "it has a section .profile"},
+		{"a section whose name begins alike", func(u *attesttest.UKI) { u.Set(".dtb2", []byte("x")) }, `it has section ".dtb2", which the stub takes for .dtb`},
+		{"device trees to choose from", func(u *attesttest.UKI) { u.Set(".dtbauto", []byte("x")) }, "it has a section .dtbauto"},
 		{"a section twice", func(u *attesttest.UKI) {
 			u.Sections = append(u.Sections, attesttest.Section{Name: ".cmdline", Data: []byte("x")})
 		}, "it has section .cmdline twice"},

@@ -119,28 +119,32 @@ func (p *peFile) readOptional(size int) error {
 // the file (Windows Authenticode Portable Executable Signature Format; edk2
 // Tcg2Dxe MeasureBootPeCoff.c, which is what a firmware extends into PCR 4).
 func (p *peFile) digest(h hash.Hash) ([]byte, error) {
-	certificates := int64(0)
+	certificates, hashed := int64(0), int64(p.headers)
+	if p.certificates > 0 {
+		certificates = int64(binary.LittleEndian.Uint32(p.raw[p.certificates+4:]))
+	}
+	for _, s := range p.sections {
+		hashed += int64(s.rawSize)
+	}
+	// First, since sections that lie over one another could be hashed without end.
+	end := int64(len(p.raw)) - certificates
+	if end < hashed {
+		return nil, badPE("0x%x bytes of certificates and 0x%x of sections do not fit into it", certificates, hashed)
+	}
 	h.Write(p.raw[:p.optional+peCheckSum])
 	if p.certificates == 0 {
 		h.Write(p.raw[p.optional+peCheckSum+4 : p.headers])
 	} else {
 		h.Write(p.raw[p.optional+peCheckSum+4 : p.certificates])
 		h.Write(p.raw[p.certificates+peDirectorySize : p.headers])
-		certificates = int64(binary.LittleEndian.Uint32(p.raw[p.certificates+4:]))
 	}
 	sections := slices.Clone(p.sections)
 	slices.SortStableFunc(sections, func(a, b peSection) int { return cmp.Compare(a.offset, b.offset) })
-	hashed := p.headers
 	for _, s := range sections {
 		if s.rawSize > 0 { // of one without, the offset may be anything
 			h.Write(p.raw[s.offset : s.offset+s.rawSize])
-			hashed += s.rawSize
 		}
 	}
-	if end := int64(len(p.raw)) - certificates; end > int64(hashed) {
-		h.Write(p.raw[hashed:end])
-	} else if end < int64(hashed) {
-		return nil, badPE("0x%x bytes of certificates and 0x%x of sections do not fit into it", certificates, hashed)
-	}
+	h.Write(p.raw[hashed:end])
 	return h.Sum(nil), nil
 }

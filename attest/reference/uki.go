@@ -118,6 +118,10 @@ func ParseUKI(data []byte) (*UKI, error) {
 func (p *peFile) ukiSections() (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, s := range p.sections {
+		// The stub compares the first letters alone.
+		if i := slices.IndexFunc(measuredSections, func(m string) bool { return strings.HasPrefix(s.name, m) && s.name != m }); i >= 0 && s.virtual > 0 && !slices.Contains(otherSections, s.name) {
+			return nil, badPE("it has section %q, which the stub takes for %s", s.name, measuredSections[i])
+		}
 		if s.name != sectionStub && !slices.Contains(measuredSections, s.name) && !slices.Contains(otherSections, s.name) {
 			continue
 		}
