@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +32,9 @@ func TestImageDigestOracle(t *testing.T) {
 		"gcc-amd64-mingw-exec":          "ff3dd676c12178d283f3faed3bdc98b4c6f292693428f3bfd26c880ab0ffd0e8",
 	} {
 		raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "src/debug/pe/testdata", name))
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Skip("this Go comes without its test data")
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
