@@ -47,11 +47,13 @@ type SNP struct {
 	// Report is the report before it is signed.
 	Report attest.SNPReport
 	// Revoked are the serial numbers on the CRL, NoCRL leaves it out,
-	// CRLThisUpdate and CRLNextUpdate are its window, and CRLExtensions go into it.
+	// CRLThisUpdate and CRLNextUpdate are its window, CRLExtensions go into it, and
+	// CRLEntryExtensions into each entry.
 	Revoked                      []*big.Int
 	NoCRL                        bool
 	CRLThisUpdate, CRLNextUpdate time.Time
 	CRLExtensions                []pkix.Extension
+	CRLEntryExtensions           []pkix.Extension
 	// Statement and Nonces are what the report is bound to.
 	Statement []byte
 	Nonces    []byte
@@ -233,7 +235,7 @@ func (s *SNP) Collection(t testing.TB) attest.Collection {
 			ThisUpdate: s.CRLThisUpdate, NextUpdate: s.CRLNextUpdate, ExtraExtensions: s.CRLExtensions,
 		}
 		for _, n := range s.Revoked {
-			list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: At.Add(-time.Hour)})
+			list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: At.Add(-time.Hour), ExtraExtensions: s.CRLEntryExtensions})
 		}
 		crl, err := x509.CreateRevocationList(rand.Reader, list, root.ARK, rsaKey(t, s.ARKKey))
 		if err != nil {

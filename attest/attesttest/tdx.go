@@ -120,6 +120,10 @@ func NewTDX(t testing.TB, at time.Time) *TDX {
 	return x
 }
 
+// SetKey gives a certificate another key, before it is issued. Those that sign quotes
+// and documents want P-256.
+func (x *TDX) SetKey(name string, key *ecdsa.PrivateKey) { x.keys[name] = key }
+
 // Root is the trust anchor.
 func (x *TDX) Root() *x509.Certificate { return x.certificate("root") }
 
