@@ -12,6 +12,7 @@ import (
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/spiffe/spiffetest"
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verdict/flavour"
 )
 
 // handshake connects a client to a server over loopback, sends a byte each way,
@@ -113,6 +114,19 @@ func TestMutualTLS(t *testing.T) {
 	}
 	if p, err := spiffe.PeerFromTLS(state, nil); verdict.CodeOf(err) != verdict.PeerTrustDomain || p != nil {
 		t.Errorf("no roles: got %v, %v, want code %q", p, err, verdict.PeerTrustDomain)
+	}
+}
+
+// TestTLSInsideModule: where the build has a validated module, TLS takes nothing that
+// the module lacks, such as X25519.
+func TestTLSInsideModule(t *testing.T) {
+	ca := spiffetest.NewAuthority(t, td)
+	server := spiffe.ServerTLS(spiffetest.Start(t, ca.SVID(t, daemonID)).Open(t), newRoles(t))
+	server.CurvePreferences = []tls.CurveID{tls.X25519}
+	client := clientTLS(t, spiffetest.Start(t, ca.SVID(t, nodeID)).Open(t))
+	_, _, serverErr, clientErr := handshake(t, server, client)
+	if inside, failed := flavour.Current().Module != "go", serverErr != nil && clientErr != nil; inside != failed {
+		t.Errorf("module %s: server %v, client %v", flavour.Current().Module, serverErr, clientErr)
 	}
 }
 
