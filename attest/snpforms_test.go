@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"encoding/binary"
 	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/assayd/assay/attest"
@@ -79,6 +80,31 @@ func TestSimulatorIsNoProduction(t *testing.T) {
 	in.Trust.SNPRoots = []attest.SNPRoot{{Line: attest.Milan, ARK: certificates[attest.LabelARK], ASK: certificates[attest.LabelASK]}}
 	_, err := attest.Appraise(encode(t, c), in, attesttest.At)
 	checkRefusal(t, err, verdict.EndorsementUntrusted, "is a production root")
+}
+
+// TestNoFloorIsTold: where neither owners nor relying party have a floor, the result
+// says so.
+func TestNoFloorIsTold(t *testing.T) {
+	s, in := goodSNP(t, attest.SNP)
+	for _, floor := range []attest.TCB{{}, {SNP: 1}} {
+		in.References.Floors.SNP, in.Trust.MinTCB, in.Trust.AllowNoFloor = nil, floor, true
+		got, err := attest.Appraise(s.Bytes(t), in, attesttest.At)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told := slices.Contains(got.Relaxed, "allow-no-floor"); told != (floor == attest.TCB{}) {
+			t.Errorf("floor %+v: got %q", floor, got.Relaxed)
+		}
+	}
+}
+
+// TestKeyOffCurve: an attestation key that is no point, which the quoting enclave
+// vouches for.
+func TestKeyOffCurve(t *testing.T) {
+	x := attesttest.NewTDX(t, tdxAt)
+	x.Key = bytes.Repeat([]byte{1}, 64)
+	_, err := attest.AppraiseTDX(x.QuoteBytes(), x.Collateral(), x.Trust(), x.Expected(), tdxAt)
+	checkRefusal(t, err, verdict.EvidenceSignature, "no point of P-256")
 }
 
 // TestQEIdentityForm: a signed QE identity whose members have other types.

@@ -53,6 +53,8 @@ type TDX struct {
 	ListsAt time.Time
 	// ListKey signs the PCK list in place of its issuer.
 	ListKey *ecdsa.PrivateKey
+	// Key, when set, replaces the attestation key's point in the quote: x and y.
+	Key []byte
 	// Forged has the attestation key or the PCK sign with another key: "quote", "qe".
 	Forged string
 
@@ -239,6 +241,9 @@ func (x *TDX) QuoteBytes() []byte {
 		x.t.Fatal(err)
 	}
 	key := point[1:]
+	if x.Key != nil {
+		key = x.Key
+	}
 	sum := sha256.Sum256(slices.Concat(key, x.AuthData))
 	qe := bytes.Clone(x.QE)
 	if x.Forged != "key" {
