@@ -163,18 +163,11 @@ func tpmKeysOf(c Collection) (tpmKeys, error) {
 	if err != nil {
 		return tpmKeys{}, err
 	}
-	data, err := quote.record(LabelAKPublic, TypeTPMPublic)
+	ak, err := attestationKeyOf(quote)
 	if err != nil {
 		return tpmKeys{}, err
 	}
-	ak, err := parseTPMPublic("attestation key", data)
-	if err != nil {
-		return tpmKeys{}, err
-	}
-	if err := ak.checkAttestationKey(); err != nil {
-		return tpmKeys{}, err
-	}
-	keys := tpmKeys{ak: &ak}
+	keys := tpmKeys{ak: ak}
 	endorsements, err := c.nested(LabelEndorsements, TypeEndorsements)
 	if err != nil {
 		return tpmKeys{}, asEndorsement(err)
@@ -195,6 +188,22 @@ func tpmKeysOf(c Collection) (tpmKeys, error) {
 		keys.ek = &ek
 	}
 	return keys, nil
+}
+
+// attestationKeyOf parses and checks the attestation key beside a quote.
+func attestationKeyOf(quote Collection) (*tpmKey, error) {
+	data, err := quote.record(LabelAKPublic, TypeTPMPublic)
+	if err != nil {
+		return nil, err
+	}
+	ak, err := parseTPMPublic("attestation key", data)
+	if err != nil {
+		return nil, err
+	}
+	if err := ak.checkAttestationKey(); err != nil {
+		return nil, err
+	}
+	return &ak, nil
 }
 
 // known returns what list knows of the attestation key. proven is true when that
@@ -268,43 +277,51 @@ func (k *tpmKey) checkEndorsementKey() error {
 }
 
 // verifyAttestationKey answers where the attestation key lives: in a TPM whose
-// maker, or whose owner, the configured authorities vouch for.
-func verifyAttestationKey(c Collection, keys tpmKeys, in *evidenceInput, at time.Time) (KnownAK, error) {
+// maker, or whose owner, the configured authorities vouch for. It returns the
+// instance of Compute Engine that a certificate names.
+func verifyAttestationKey(c Collection, keys tpmKeys, in *evidenceInput, at time.Time) (KnownAK, *GCEInstance, error) {
 	endorsements, err := c.nested(LabelEndorsements, TypeEndorsements)
 	if err != nil {
-		return KnownAK{}, asEndorsement(err)
+		return KnownAK{}, nil, asEndorsement(err)
 	}
 	known, proven := keys.known(in.known)
 	if keys.akCertified && len(in.trust.AKCAs) > 0 {
 		certificate, err := endorsements.tpmCertificate(LabelAKCertificate, in.trust.AKCAs, at)
 		if err != nil {
-			return KnownAK{}, err
+			return KnownAK{}, nil, err
 		}
 		if certificate.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-			return KnownAK{}, verdict.Refuse(verdict.TPMAK, "verifying attestation key: its certificate is not for signatures")
+			return KnownAK{}, nil, verdict.Refuse(verdict.TPMAK, "verifying attestation key: its certificate is not for signatures")
 		}
 		if !samePublicKey(certificate.PublicKey, keys.ak.public) {
-			return KnownAK{}, verdict.Refuse(verdict.TPMAK, "verifying attestation key: its certificate is for another key")
+			return KnownAK{}, nil, verdict.Refuse(verdict.TPMAK, "verifying attestation key: its certificate is for another key")
 		}
-		return known, nil
+		instance, err := gceInstance(certificate, in.trust.GCE)
+		if err != nil {
+			return KnownAK{}, nil, err
+		}
+		return known, instance, nil
+	}
+	if in.trust.GCE != nil {
+		return KnownAK{}, nil, verdict.Fail(verdict.EndorsementMissing, "verifying attestation key: no accepted %q, which alone names an instance", LabelAKCertificate)
 	}
 	if keys.ek == nil {
-		return KnownAK{}, verdict.Fail(verdict.EndorsementMissing, "verifying attestation key: no %q and no accepted %q", LabelEKPublic, LabelAKCertificate)
+		return KnownAK{}, nil, verdict.Fail(verdict.EndorsementMissing, "verifying attestation key: no %q and no accepted %q", LabelEKPublic, LabelAKCertificate)
 	}
 	certificate, err := endorsements.tpmCertificate(LabelEKCertificate, in.trust.EKCAs, at)
 	if err != nil {
-		return KnownAK{}, err
+		return KnownAK{}, nil, err
 	}
 	if !slices.ContainsFunc(certificate.UnknownExtKeyUsage, oidEKCertificate.Equal) {
-		return KnownAK{}, verdict.Refuse(verdict.EndorsementUntrusted, "verifying endorsement key: its certificate is not for endorsement keys (%s)", oidEKCertificate)
+		return KnownAK{}, nil, verdict.Refuse(verdict.EndorsementUntrusted, "verifying endorsement key: its certificate is not for endorsement keys (%s)", oidEKCertificate)
 	}
 	if !samePublicKey(certificate.PublicKey, keys.ek.public) {
-		return KnownAK{}, verdict.Refuse(verdict.TPMAK, "verifying endorsement key: its certificate is for another key")
+		return KnownAK{}, nil, verdict.Refuse(verdict.TPMAK, "verifying endorsement key: its certificate is for another key")
 	}
 	if !proven {
-		return KnownAK{}, verdict.Refuse(verdict.TPMAK, "verifying attestation key: not proven to be in the TPM of its endorsement key")
+		return KnownAK{}, nil, verdict.Refuse(verdict.TPMAK, "verifying attestation key: not proven to be in the TPM of its endorsement key")
 	}
-	return known, nil
+	return known, nil, nil
 }
 
 // samePublicKey compares two keys.
@@ -359,7 +376,16 @@ func (c Collection) tpmCertificate(label string, authorities []*x509.Certificate
 	}
 	// A TPM's certificate names its model in a critical SAN that has directory
 	// names only, which crypto/x509 does not handle. It decides nothing here.
-	certificate.UnhandledCriticalExtensions = slices.DeleteFunc(certificate.UnhandledCriticalExtensions, oidSAN.Equal)
+	if slices.ContainsFunc(certificate.UnhandledCriticalExtensions, oidSAN.Equal) {
+		san, err := extension(certificate, oidSAN)
+		if err != nil {
+			return nil, err
+		}
+		if err := directoryNames(san); err != nil {
+			return nil, err
+		}
+		certificate.UnhandledCriticalExtensions = slices.DeleteFunc(certificate.UnhandledCriticalExtensions, oidSAN.Equal)
+	}
 	if err := checkValidity(certificate, label, at); err != nil {
 		return nil, err
 	}

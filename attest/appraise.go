@@ -37,6 +37,9 @@ const (
 	// BindingCA: an authority vouches for the TPM. Whoever runs the TPM, which may
 	// be the host of the guest, can say what he likes.
 	BindingCA Binding = "ca"
+	// BindingHCL: the hardware's report names the data that names the attestation key
+	// of the TPM, and the paravisor (Azure's HCL) that it measures runs that TPM.
+	BindingHCL Binding = "hcl"
 	// BindingSimulated: nothing.
 	BindingSimulated Binding = "simulated"
 )
@@ -55,6 +58,10 @@ type Trust struct {
 	// AKCAs are authorities that certify attestation keys themselves. Where one
 	// has, no activation is needed.
 	AKCAs []*x509.Certificate
+	// GCE, unless nil, is the instance of Compute Engine, or all of a project, that
+	// the certificate of an attestation key has to be for. Of AKCAs with GCERoot it
+	// is what keeps other customers' instances out.
+	GCE *GCEInstance
 	// MinTCB is the lowest TCB that is accepted, besides that of the references.
 	MinTCB TCB
 	// SNP is what else is demanded of SNP evidence, the simulator's included.
@@ -122,6 +129,9 @@ func (t *Trust) check(floors verdict.Floors) error {
 		if err := t.SNP.Check(kind, t.SNPRoots); err != nil {
 			return verdict.Misused("", "appraising kind %s: %w", kind, err)
 		}
+	}
+	if t.GCE != nil && !t.GCE.owned() {
+		return verdict.Misused("name the project", "appraising kind %s: an instance of Compute Engine is demanded, and neither its project nor its number", TPM)
 	}
 	for _, root := range t.SNPRoots {
 		if root.ARK == nil || root.ASK == nil && root.ASVK == nil || root.Line == "" {
@@ -194,6 +204,9 @@ type Result struct {
 	Relaxed []string
 	// AK is what to keep of the attestation key for the next appraisal.
 	AK KnownAK
+	// GCE is the instance of Compute Engine that the attestation key's certificate is
+	// for, nil where it names none.
+	GCE *GCEInstance
 	// Claims is the trustworthiness vector.
 	Claims Claims
 }
@@ -344,7 +357,7 @@ func appraiseTPM(c Collection, in *evidenceInput, at time.Time) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
-	known, err := verifyAttestationKey(c, keys, in, at)
+	known, instance, err := verifyAttestationKey(c, keys, in, at)
 	if err != nil {
 		return Result{}, err
 	}
@@ -372,7 +385,7 @@ func appraiseTPM(c Collection, in *evidenceInput, at time.Time) (Result, error) 
 		return Result{}, err
 	}
 	result := Result{
-		Kind: TPM, Binding: BindingCA, Entry: entry, AK: known,
+		Kind: TPM, Binding: BindingCA, Entry: entry, AK: known, GCE: instance,
 		Measurement: tpmMeasurement(entry), Registers: map[string]string{},
 		Claims: Claims{InstanceIdentity: Affirming, Configuration: Affirming, Executables: Affirming, RuntimeOpaque: Warning},
 	}

@@ -91,12 +91,23 @@ const (
 	LabelPCRs = "pcrs"
 )
 
+// Labels of the collection of a confidential VM of Azure, beside those of a quote, of
+// which LabelAKPublic may be left out.
+const (
+	// LabelHCLReport is the report of the paravisor.
+	LabelHCLReport = "hcl-report"
+	// LabelTDQuote is the TDX quote of the TDREPORT in it.
+	LabelTDQuote = "td-quote"
+)
+
 // Media types of records.
 const (
 	TypeStatement    = "application/vnd.assay.issuer-statement+json"
 	TypeNonces       = "application/vnd.assay.nonces"
 	TypeSNPReport    = "application/vnd.assay.snp-report"
 	TypeSimSNPReport = "application/vnd.assay.sim-snp-report"
+	TypeHCLReport    = "application/vnd.assay.hcl-report"
+	TypeTDXQuote     = "application/vnd.assay.tdx-quote"
 	TypeTPMAttest    = "application/vnd.assay.tpms-attest"
 	TypeTPMSignature = "application/vnd.assay.tpmt-signature"
 	TypeTPMPublic    = "application/vnd.assay.tpmt-public"
@@ -111,6 +122,9 @@ const (
 const (
 	// TypeTPMQuote is the type of the collection that is the evidence of a TPM.
 	TypeTPMQuote = "tag:github.com,2026:assayd/assay/tpm-quote/v1"
+	// TypeAzure is the type of the collection that is the evidence of a confidential
+	// VM of Azure.
+	TypeAzure = "tag:github.com,2026:assayd/assay/azure/v1"
 	// TypeEndorsements is the type of the endorsements' collection.
 	TypeEndorsements = "tag:github.com,2026:assayd/assay/endorsements/v1"
 )

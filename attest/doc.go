@@ -16,8 +16,10 @@
 // argument. Every byte of a collection is checked against its bounds before it is
 // used, and a panic below the edge is a refusal, evidence.malformed.
 //
-// [AppraiseTDX] does the same for a TDX quote with Intel's collateral. No issuer
-// makes such evidence yet; package folder appraises what was recorded.
+// [AppraiseTDX] does the same for a TDX quote with Intel's collateral, and
+// [AppraiseAzureSNP] and [AppraiseAzureTDX] for a confidential VM of Azure, whose
+// hardware vouches for a paravisor and the paravisor for its TPM. No issuer makes such
+// evidence yet; package folder appraises what was recorded.
 //
 // SNP reports are signed by a key of the chip (VCEK), or where [SNPTrust] says so of a
 // cloud provider (VLEK). [Result] has the relaxations that they needed.

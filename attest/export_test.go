@@ -7,18 +7,11 @@ import "crypto/x509"
 // VerifyQuote verifies a quote by an attestation key in its TPMT_PUBLIC form, for
 // genuine quotes that are bound to no issuer statement.
 func VerifyQuote(evidence Collection) (Quote, PCRs, error) {
-	data, err := evidence.record(LabelAKPublic, TypeTPMPublic)
+	key, err := attestationKeyOf(evidence)
 	if err != nil {
 		return Quote{}, nil, err
 	}
-	key, err := parseTPMPublic("attestation key", data)
-	if err != nil {
-		return Quote{}, nil, err
-	}
-	if err := key.checkAttestationKey(); err != nil {
-		return Quote{}, nil, err
-	}
-	return verifyQuote(evidence, &key)
+	return verifyQuote(evidence, key)
 }
 
 // ParseTPMPublic parses a TPMT_PUBLIC, and runs the checks of both kinds of keys.
@@ -48,3 +41,6 @@ func ParseVCEK(der []byte) (VCEK, error) {
 	}
 	return parseVCEK(c)
 }
+
+// ParseGCEInstance parses Google's extension.
+func ParseGCEInstance(der []byte) (*GCEInstance, error) { return parseGCEInstance(der) }

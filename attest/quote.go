@@ -30,8 +30,11 @@ type TPMExpected struct {
 
 // A TPMResult is what was found. The zero value says nothing.
 type TPMResult struct {
-	Quote  Quote
-	PCRs   PCRs
+	Quote Quote
+	PCRs  PCRs
+	// GCE is the instance of Compute Engine that the attestation key's certificate is
+	// for, nil where it names none.
+	GCE    *GCEInstance
 	Claims Claims
 }
 
@@ -64,27 +67,42 @@ func AppraiseQuote(collection []byte, expected TPMExpected, trust Trust, at time
 	if err != nil {
 		return TPMResult{}, err
 	}
-	if _, err := verifyAttestationKey(c, keys, &evidenceInput{trust: &trust}, at); err != nil {
+	_, instance, err := verifyAttestationKey(c, keys, &evidenceInput{trust: &trust}, at)
+	if err != nil {
 		return TPMResult{}, err
 	}
 	evidence, err := c.nested(LabelEvidence, TypeTPMQuote)
 	if err != nil {
 		return TPMResult{}, err
 	}
-	quote, pcrs, err := verifyQuote(evidence, keys.ak)
+	quote, pcrs, err := expected.appraise(evidence, keys.ak)
 	if err != nil {
 		return TPMResult{}, err
 	}
-	if expected.Nonce != nil && subtle.ConstantTimeCompare(quote.ExtraData, expected.Nonce) != 1 {
-		return TPMResult{}, verdict.Refuse(verdict.EvidenceNonce, "appraising quote: extraData is not what is expected")
+	claims := Claims{InstanceIdentity: Affirming, RuntimeOpaque: Warning}
+	if len(expected.Values) > 0 {
+		claims.Executables = Affirming
 	}
-	if err := expected.checkClock(quote); err != nil {
-		return TPMResult{}, err
+	return TPMResult{Quote: quote, PCRs: pcrs, GCE: instance, Claims: claims}, nil
+}
+
+// appraise verifies the quote of a collection by ak, and compares it with what is
+// expected. Where ak lives is not its question.
+func (e *TPMExpected) appraise(evidence Collection, ak *tpmKey) (Quote, PCRs, error) {
+	quote, pcrs, err := verifyQuote(evidence, ak)
+	if err != nil {
+		return Quote{}, nil, err
 	}
-	if err := expected.checkPCRs(pcrs); err != nil {
-		return TPMResult{}, err
+	if e.Nonce != nil && subtle.ConstantTimeCompare(quote.ExtraData, e.Nonce) != 1 {
+		return Quote{}, nil, verdict.Refuse(verdict.EvidenceNonce, "appraising quote: extraData is not what is expected")
 	}
-	return TPMResult{Quote: quote, PCRs: pcrs, Claims: Claims{InstanceIdentity: Affirming, Executables: Affirming, RuntimeOpaque: Warning}}, nil
+	if err := e.checkClock(quote); err != nil {
+		return Quote{}, nil, err
+	}
+	if err := e.checkPCRs(pcrs); err != nil {
+		return Quote{}, nil, err
+	}
+	return quote, pcrs, nil
 }
 
 func (e *TPMExpected) checkClock(q Quote) error {

@@ -193,6 +193,15 @@ func (q *TDXQuote) readBody(body []byte) {
 	}
 }
 
+// body is the TD report body of q as it lies: 584 bytes, or 648 of TDX 1.5.
+func (q *TDXQuote) body() []byte {
+	start := tdxHeaderSize
+	if q.Version == 5 {
+		start += tdxDescriptor
+	}
+	return q.signed[start:]
+}
+
 // readQE reads the quoting enclave's report, whose size ParseTDXQuote has checked.
 func (q *TDXQuote) readQE() qeReport {
 	b, le := q.qeReport, binary.LittleEndian

@@ -144,11 +144,15 @@ func (p *TPM) Values(t testing.TB) []byte {
 	if !p.KeepPCR14 {
 		p.PCRs[attest.EventRegister] = p.List(t).Replay()
 	}
-	var values []byte
-	for _, bank := range p.Quote.Banks {
-		for i := range p.PCRs {
+	return selectedPCRs(p.Quote.Banks, &p.PCRs)
+}
+
+// selectedPCRs are the values that banks select.
+func selectedPCRs(banks []attest.PCRBank, pcrs *[24][sha256.Size]byte) (values []byte) {
+	for _, bank := range banks {
+		for i := range pcrs {
 			if i/8 < len(bank.Bitmap) && bank.Bitmap[i/8]&(1<<(i%8)) != 0 {
-				values = append(values, p.PCRs[i][:]...)
+				values = append(values, pcrs[i][:]...)
 			}
 		}
 	}
