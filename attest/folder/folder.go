@@ -7,14 +7,12 @@
 // [Appraise] is the entry point. Where assay's own policy is strict, a folder
 // demands what its policy names and nothing else, and relaxes what it names.
 //
-// Kinds tdx, snp and tpm are appraised. What a folder asks for and this package does
-// not do yet (kinds azure-snp and azure-tdx) is evidence.unsupported, which decides
-// nothing.
+// Kinds tdx, snp, tpm, azure-snp and azure-tdx are appraised. What a folder asks for
+// and this package does not do is evidence.unsupported, which decides nothing.
 package folder
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
@@ -22,9 +20,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -70,12 +66,12 @@ type File struct {
 // A Policy is what evidence has to be like. Of a member that is not there nothing is
 // demanded, and nothing is relaxed.
 type Policy struct {
-	ReportData *string `json:"report_data"`
-	RequireCRL bool    `json:"require_crl"`
-	AllowDebug bool    `json:"allow_debug"`
+	ReportData *string  `json:"report_data"`
+	RequireCRL bool     `json:"require_crl"`
+	AllowDebug bool     `json:"allow_debug"`
+	Products   []string `json:"products"`
+	Signers    []string `json:"signers"`
 	// Of SNP.
-	Products                 []string         `json:"products"`
-	Signers                  []string         `json:"signers"`
 	CSPIDs                   []string         `json:"csp_ids"`
 	AllowMigrationAgent      bool             `json:"allow_migration_agent"`
 	AllowSMT                 bool             `json:"allow_smt"`
@@ -95,18 +91,8 @@ type Policy struct {
 	RequireEventLogOfRTMR []int              `json:"require_event_log_for_rtmr"`
 	// Of a TPM.
 	PolicyTPM
-}
-
-// PolicyTPM are the demands on a TPM's quote.
-type PolicyTPM struct {
-	TPMNonce           *string           `json:"nonce"`
-	Bank               string            `json:"bank"`
-	RequiredPCRs       []int             `json:"required_pcrs"`
-	PCRValues          map[string]string `json:"pcr_values"`
-	RequireEventLogFor []int             `json:"require_event_log_for"`
-	ResetCount         *uint32           `json:"reset_count"`
-	RestartCount       *uint32           `json:"restart_count"`
-	RequireSafe        bool              `json:"require_safe"`
+	// Of a confidential VM of Azure, beside those of its platform and its TPM.
+	PolicyAzure
 }
 
 // A Report is what was found.
@@ -121,8 +107,12 @@ type Report struct {
 	// Relaxed are the relaxations that SNP evidence needed, what the policy does not
 	// demand among them.
 	Relaxed []string
+	// GCE is the instance of Compute Engine that a TPM's certificate names, and Azure
+	// what the paravisor of a confidential VM of Azure says; nil for others.
+	GCE   *attest.GCEInstance
+	Azure *attest.HCLData
 	// OwnRoots says that the folder brings its roots along: who made it chose whom
-	// to believe. Where it does not, those count that Intel and AMD publish.
+	// to believe. Where it does not, those count that Intel, AMD and Google publish.
 	OwnRoots bool
 }
 
@@ -152,6 +142,9 @@ func Appraise(fsys fs.FS) (Report, error) {
 		return r, malformed("%s names no time or no evidence", CaseName)
 	}
 	r.OwnRoots = len(r.Case.Roots) > 0
+	if !strings.HasPrefix(r.Case.Kind, "azure-") && r.Case.Policy.demanded() || r.Case.Kind != "tpm" && r.Case.Policy.GCE != nil {
+		return r, unsupported("the policy has demands that are not for kind %s", quote(r.Case.Kind))
+	}
 	switch r.Case.Kind + " " + r.Case.Format {
 	case "tdx tdx-quote":
 		err = f.tdx(&r)
@@ -159,6 +152,10 @@ func Appraise(fsys fs.FS) (Report, error) {
 		err = f.snp(&r)
 	case "tpm tpm-quote":
 		err = f.tpm(&r)
+	case "azure-snp tpm-quote":
+		err = f.azureSNP(&r)
+	case "azure-tdx tpm-quote":
+		err = f.azureTDX(&r)
 	default:
 		err = unsupported("kind %s in format %s is not appraised by this version", quote(r.Case.Kind), quote(r.Case.Format))
 	}
@@ -274,74 +271,71 @@ func unhex(what, text string, into []byte) error {
 	return nil
 }
 
-func (f *reader) tdx(r *Report) error {
-	c, p := &r.Case, &r.Case.Policy
+// tdxPlatform is the trust that the policy makes of a quote, and the collateral that
+// it wants.
+func (f *reader) tdxPlatform(c *Case, p *Policy, q *attest.TDXQuote) (trust attest.TDXTrust, collateral attest.TDXCollateral, err error) {
 	if err := known("endorsements", c.Endorsements, "tdx-tcb-info", "tdx-qe-identity", "sgx-pck-crl", "sgx-root-crl"); err != nil {
-		return err
+		return trust, collateral, err
 	}
 	if err := known("roots", c.Roots, "intel-sgx-root"); err != nil {
-		return err
+		return trust, collateral, err
 	}
-	evidence, err := f.read(c.Evidence)
-	if err != nil {
-		return err
-	}
-	trust := attest.TDXTrust{
+	trust = attest.TDXTrust{
 		AcceptStatus: p.AcceptTCBStatus, AnyAdvisory: true, MinEvaluation: p.MinEvaluation,
 		AllowNoCollateral: !p.RequireCollateral, AllowNoCRL: !p.RequireCRL, AllowDebug: p.AllowDebug, AllowSeptVE: !p.RequireSeptVEDisable,
 	}
 	if trust.Root, err = f.root(c.Roots, "intel-sgx-root"); err != nil {
-		return err
+		return trust, collateral, err
 	}
 	if trust.Root == nil {
 		trust.Root = attest.IntelRoot()
 	}
-	var collateral attest.TDXCollateral
 	if p.RequireCollateral {
 		if collateral.TCBInfo, collateral.TCBInfoChain, err = f.take(c.Endorsements, "tdx-tcb-info"); err != nil {
-			return err
+			return trust, collateral, err
 		}
 		if collateral.QEIdentity, collateral.QEIdentityChain, err = f.take(c.Endorsements, "tdx-qe-identity"); err != nil {
-			return err
+			return trust, collateral, err
 		}
 	}
 	if p.RequireCRL {
 		if collateral.PCKCRL, _, err = f.take(c.Endorsements, "sgx-pck-crl"); err != nil {
-			return err
+			return trust, collateral, err
 		}
 		if collateral.RootCRL, _, err = f.take(c.Endorsements, "sgx-root-crl"); err != nil {
-			return err
+			return trust, collateral, err
 		}
 	}
 	// What the policy does not demand is what the quote has.
+	trust.Config = map[string][48]byte{"MRCONFIGID": q.MRConfigID, "MROWNER": q.MROwner, "MROWNERCONFIG": q.MROwnerConfig}
+	return trust, collateral, nil
+}
+
+func (f *reader) tdx(r *Report) error {
+	c, p := &r.Case, &r.Case.Policy
+	evidence, err := f.read(c.Evidence)
+	if err != nil {
+		return err
+	}
 	q, err := attest.ParseTDXQuote(evidence)
 	if err != nil {
 		return err
 	}
-	trust.Config = map[string][48]byte{"MRCONFIGID": q.MRConfigID, "MROWNER": q.MROwner, "MROWNERCONFIG": q.MROwnerConfig}
-	expected := attest.TDXExpected{ReportData: q.ReportData, RTMR: map[int][48]byte{}, FromLog: p.RequireEventLogOfRTMR}
+	trust, collateral, err := f.tdxPlatform(c, p, &q)
+	if err != nil {
+		return err
+	}
+	expected := attest.TDXExpected{ReportData: q.ReportData, FromLog: p.RequireEventLogOfRTMR}
 	if p.ReportData != nil {
 		if err := unhex("report_data", *p.ReportData, expected.ReportData[:]); err != nil {
 			return err
 		}
 	}
-	for _, text := range p.MRTD {
-		var mrtd [48]byte
-		if err := unhex("mrtd", text, mrtd[:]); err != nil {
-			return err
-		}
-		expected.MRTD = append(expected.MRTD, mrtd)
+	if expected.MRTD, err = digests("mrtd", p.MRTD); err != nil {
+		return err
 	}
-	for index, text := range p.RTMR {
-		i := strings.Index("0123", index)
-		if len(index) != 1 || i < 0 {
-			return malformed("there is no RTMR %s", quote(index))
-		}
-		var value [48]byte
-		if err := unhex("rtmr", text, value[:]); err != nil {
-			return err
-		}
-		expected.RTMR[i] = value
+	if expected.RTMR, err = rtmrs(p.RTMR); err != nil {
+		return err
 	}
 	if name := c.Parts["event_log"]; name != "" {
 		if expected.EventLog, err = f.read(name); err != nil {
@@ -352,126 +346,60 @@ func (f *reader) tdx(r *Report) error {
 	if err != nil {
 		return err
 	}
-	if p.AcceptTCBStatus != nil && result.Status != "" && !slices.Contains(p.AcceptTCBStatus, result.Status) {
-		return verdict.Refuse(verdict.TCBStatus, "appraising evidence folder: the platform is %s, which the policy does not name", result.Status)
+	if err := namedStatus(p, result.Status); err != nil {
+		return err
 	}
 	r.Status, r.Advisories, r.Claims, r.Measurement = result.Status, result.Advisories, result.Claims, hex.EncodeToString(result.Quote.MRTD[:])
 	return nil
 }
 
-// pcrFile is the part with the values of a bank.
-type pcrFile struct {
-	Bank   string            `json:"bank"`
-	Values map[string]string `json:"values"`
+// namedStatus refuses UpToDate where the policy names others alone.
+func namedStatus(p *Policy, status attest.TDXStatus) error {
+	if p.AcceptTCBStatus != nil && status != "" && !slices.Contains(p.AcceptTCBStatus, status) {
+		return verdict.Refuse(verdict.TCBStatus, "appraising evidence folder: the platform is %s, which the policy does not name", status)
+	}
+	return nil
 }
 
-// pcrsOf reads values by the numbers of PCRs.
-func pcrsOf(what string, values map[string]string) (attest.PCRs, error) {
-	out := attest.PCRs{}
-	for name, text := range values {
-		i, err := strconv.Atoi(name)
-		if err != nil || i < 0 || i > 23 || name != strconv.Itoa(i) {
-			return nil, malformed("%s: there is no PCR %s", what, quote(name))
-		}
-		var value [sha256.Size]byte
+// digests reads values of SHA-384.
+func digests(what string, texts []string) ([][48]byte, error) {
+	var out [][48]byte
+	for _, text := range texts {
+		var value [48]byte
 		if err := unhex(what, text, value[:]); err != nil {
 			return nil, err
 		}
-		out[i] = value
+		out = append(out, value)
 	}
 	return out, nil
 }
 
-func (f *reader) tpm(r *Report) error {
-	c, p := &r.Case, &r.Case.Policy
-	if err := known("endorsements", c.Endorsements, "tpm-ak-cert", "tpm-intermediate"); err != nil {
-		return err
-	}
-	if err := known("roots", c.Roots, "tpm-ca"); err != nil {
-		return err
-	}
-	if p.Bank != "" && p.Bank != "sha256" {
-		return verdict.Refuse(verdict.TPMBank, "appraising evidence folder: the policy is about bank %s, want sha256", quote(p.Bank))
-	}
-	var data pcrFile
-	parts := map[string][]byte{}
-	for _, name := range []string{"signature", "pcrs", "ak_public", "event_log"} {
-		if c.Parts[name] == "" {
-			continue
+// rtmrs reads values by the numbers of registers.
+func rtmrs(values map[string]string) (map[int][48]byte, error) {
+	out := map[int][48]byte{}
+	for index, text := range values {
+		i := strings.Index("0123", index)
+		if len(index) != 1 || i < 0 {
+			return nil, malformed("there is no RTMR %s", quote(index))
 		}
-		var err error
-		if parts[name], err = f.read(c.Parts[name]); err != nil {
-			return err
-		}
-	}
-	if parts["signature"] == nil || parts["pcrs"] == nil || parts["ak_public"] == nil {
-		return verdict.Fail(verdict.EvidenceMissing, "appraising evidence folder: a quote wants the parts signature, pcrs and ak_public")
-	}
-	if err := decode("pcrs", parts["pcrs"], &data); err != nil {
-		return err
-	}
-	if data.Bank != "sha256" {
-		return verdict.Refuse(verdict.TPMBank, "appraising evidence folder: the values are of bank %s, want sha256", quote(data.Bank))
-	}
-	evidence, err := f.read(c.Evidence)
-	if err != nil {
-		return err
-	}
-	values, err := pcrsOf("pcrs", data.Values)
-	if err != nil {
-		return err
-	}
-	expected := attest.TPMExpected{Required: p.RequiredPCRs, EventLog: parts["event_log"], FromLog: p.RequireEventLogFor, ResetCount: p.ResetCount, RestartCount: p.RestartCount, RequireSafe: p.RequireSafe}
-	if expected.Values, err = pcrsOf("pcr_values", p.PCRValues); err != nil {
-		return err
-	}
-	if p.TPMNonce != nil {
-		if expected.Nonce, err = hex.DecodeString(*p.TPMNonce); err != nil {
-			return malformed("nonce: %w", err)
-		}
-	}
-	trust := attest.Trust{Kinds: []attest.Kind{attest.TPM}}
-	ca, err := f.root(c.Roots, "tpm-ca")
-	if err != nil {
-		return err
-	}
-	if ca == nil {
-		return malformed("a TPM wants a root of type tpm-ca: nobody is trusted without")
-	}
-	trust.AKCAs = []*x509.Certificate{ca}
-	endorsements := attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{}}
-	for kind, item := range map[string][2]string{
-		"tpm-ak-cert": {attest.LabelAKCertificate, attest.TypeCertificate}, "tpm-intermediate": {attest.LabelIntermediates, attest.TypeCertificates},
-	} {
-		der, _, err := f.take(c.Endorsements, kind)
+		value, err := digests("rtmr", []string{text})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if der != nil {
-			endorsements.Items[item[0]] = attest.Item{MediaType: item[1], Value: der}
-		}
+		out[i] = value[0]
 	}
-	quoted := attest.Collection{Type: attest.TypeTPMQuote, Items: map[string]attest.Item{
-		attest.LabelQuote: {MediaType: attest.TypeTPMAttest, Value: evidence}, attest.LabelSignature: {MediaType: attest.TypeTPMSignature, Value: parts["signature"]},
-		attest.LabelAKPublic: {MediaType: attest.TypeTPMPublic, Value: parts["ak_public"]}, attest.LabelPCRs: {MediaType: attest.TypeTPMPCRs, Value: values.Concatenate()},
-	}}
-	items := map[string]attest.Item{attest.LabelEvidence: {Nested: &quoted}}
-	if len(endorsements.Items) > 0 {
-		items[attest.LabelEndorsements] = attest.Item{Nested: &endorsements}
+	return out, nil
+}
+
+// collection puts evidence and endorsements together.
+func collection(evidence attest.Item, endorsements map[string]attest.Item) ([]byte, error) {
+	items := map[string]attest.Item{attest.LabelEvidence: evidence}
+	if len(endorsements) > 0 {
+		items[attest.LabelEndorsements] = attest.Item{Nested: &attest.Collection{Type: attest.TypeEndorsements, Items: endorsements}}
 	}
-	collection, err := attest.Collection{Type: attest.CollectionType, Items: items}.Marshal()
+	data, err := attest.Collection{Type: attest.CollectionType, Items: items}.Marshal()
 	if err != nil {
-		return malformed("%w", err)
+		return nil, malformed("%w", err)
 	}
-	result, err := attest.AppraiseQuote(collection, expected, trust, c.At)
-	if err != nil {
-		return err
-	}
-	// The quote says which PCRs they are; a file that says otherwise means something
-	// else.
-	if !maps.Equal(result.PCRs, values) {
-		return verdict.Refuse(verdict.TPMSelection, "appraising evidence folder: the values are named as other PCRs than the quote selects")
-	}
-	r.Claims = result.Claims
-	return nil
+	return data, nil
 }

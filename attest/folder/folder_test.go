@@ -270,6 +270,7 @@ func TestTPM(t *testing.T) {
 		"other labels":          {relabelled, verdict.TPMSelection, "other PCRs than the quote selects"},
 		"no log":                {func(_ fstest.MapFS, c object) { delete(c["parts"].(object), "event_log") }, verdict.EvidenceMissing, "event log"},
 		"no signature":          {func(_ fstest.MapFS, c object) { delete(c["parts"].(object), "signature") }, verdict.EvidenceMissing, "signature"},
+		"no ak_public":          {func(_ fstest.MapFS, c object) { delete(c["parts"].(object), "ak_public") }, verdict.EvidenceMissing, "ak_public"},
 		"an event changed":      {log(func(l [][3]any) [][3]any { l[3][2] = "other"; return l }), verdict.EventLogReplay, "pcr4"},
 		"an event less":         {log(without(5)), verdict.EventLogReplay, "pcr4"},
 		"no event of a PCR":     {log(without(6)), verdict.EventLogIncomplete, "PCR 9"},

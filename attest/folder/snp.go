@@ -20,67 +20,80 @@ var snpCertificates = map[string]string{
 
 func (f *reader) snp(r *Report) error {
 	c, p := &r.Case, &r.Case.Policy
-	if err := known("endorsements", c.Endorsements, "amd-vcek", "amd-vlek", "amd-ask", "amd-asvk", "amd-ark", "amd-crl"); err != nil {
-		return err
-	}
-	if err := known("roots", c.Roots, "amd-ark", "amd-ask", "amd-asvk"); err != nil {
-		return err
-	}
-	evidence, endorsements, err := f.snpEvidence(c)
+	evidence, err := f.read(c.Evidence)
 	if err != nil {
 		return err
+	}
+	var table attest.SNPCertTable
+	if c.Format == "snp-report+cert-table" {
+		if evidence, table, err = attest.ParseSNPExtendedReport(evidence); err != nil {
+			return err
+		}
 	}
 	report, err := attest.ParseSNPReport(evidence)
 	if err != nil {
 		return err
 	}
-	trust, err := snpTrust(p, &report)
+	trust, endorsements, err := f.snpPlatform(c, p, &report, table)
 	if err != nil {
-		return err
-	}
-	if trust.SNPRoots, err = f.snpRoots(c, endorsements); err != nil {
 		return err
 	}
 	expected, err := snpExpected(p, &report)
 	if err != nil {
 		return err
 	}
-	items := map[string]attest.Item{attest.LabelEvidence: {MediaType: attest.TypeSNPReport, Value: evidence}}
-	if len(endorsements.Items) > 0 {
-		items[attest.LabelEndorsements] = attest.Item{Nested: &endorsements}
-	}
-	collection, err := attest.Collection{Type: attest.CollectionType, Items: items}.Marshal()
-	if err != nil {
-		return malformed("%w", err)
-	}
-	result, err := attest.AppraiseEvidence(collection, expected, trust, nil, c.At)
+	data, err := collection(attest.Item{MediaType: attest.TypeSNPReport, Value: evidence}, endorsements)
 	if err != nil {
 		return err
 	}
-	if p.Products != nil && !slices.Contains(p.Products, string(result.ProductLine)) {
-		return verdict.Refuse(verdict.EndorsementProduct, "appraising evidence folder: the product line is %s, want one of %v", result.ProductLine, p.Products)
+	result, err := attest.AppraiseEvidence(data, expected, trust, nil, c.At)
+	if err != nil {
+		return err
 	}
-	if p.VMPL != nil && !slices.Contains(p.VMPL, report.VMPL) {
-		return verdict.Refuse(verdict.GuestVMPL, "appraising evidence folder: VMPL is %d, want one of %v", report.VMPL, p.VMPL)
+	if err := named(p, &result, report.VMPL); err != nil {
+		return err
 	}
 	r.Measurement, r.Claims, r.Relaxed = result.Measurement, result.Claims, result.Relaxed
+	if p.Measurements == nil { // it is its own reference
+		r.Claims.Executables = attest.NoClaim
+	}
 	return nil
 }
 
-// snpEvidence reads the report, and the endorsements: those that the case names, and
-// for what it does not name those of the table behind the report.
-func (f *reader) snpEvidence(c *Case) ([]byte, attest.Collection, error) {
-	endorsements := attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{}}
-	evidence, err := f.read(c.Evidence)
-	if err != nil {
-		return nil, endorsements, err
+// named refuses a product line, and VMPL 0, where the policy names others alone.
+func named(p *Policy, result *attest.Result, vmpl uint32) error {
+	if p.Products != nil && !slices.Contains(p.Products, string(result.ProductLine)) {
+		return verdict.Refuse(verdict.EndorsementProduct, "appraising evidence folder: the product line is %s, want one of %v", result.ProductLine, p.Products)
 	}
-	var table attest.SNPCertTable
-	if c.Format == "snp-report+cert-table" {
-		if evidence, table, err = attest.ParseSNPExtendedReport(evidence); err != nil {
-			return nil, endorsements, err
-		}
+	if p.VMPL != nil && !slices.Contains(p.VMPL, vmpl) {
+		return verdict.Refuse(verdict.GuestVMPL, "appraising evidence folder: VMPL is %d, want one of %v", vmpl, p.VMPL)
 	}
+	return nil
+}
+
+// snpPlatform is the trust that the policy makes of a report, and the endorsements:
+// those that the case names, and for what it does not name those of the table behind
+// the report.
+func (f *reader) snpPlatform(c *Case, p *Policy, report *attest.SNPReport, table attest.SNPCertTable) (trust attest.Trust, endorsements map[string]attest.Item, err error) {
+	if err := known("endorsements", c.Endorsements, "amd-vcek", "amd-vlek", "amd-ask", "amd-asvk", "amd-ark", "amd-crl"); err != nil {
+		return trust, nil, err
+	}
+	if err := known("roots", c.Roots, "amd-ark", "amd-ask", "amd-asvk"); err != nil {
+		return trust, nil, err
+	}
+	if endorsements, err = f.snpEndorsements(c, table); err != nil {
+		return trust, nil, err
+	}
+	if trust, err = snpTrust(p, report); err != nil {
+		return trust, nil, err
+	}
+	trust.SNPRoots, err = f.snpRoots(c, endorsements)
+	return trust, endorsements, err
+}
+
+// snpEndorsements reads the endorsements by their labels.
+func (f *reader) snpEndorsements(c *Case, table attest.SNPCertTable) (map[string]attest.Item, error) {
+	endorsements := map[string]attest.Item{}
 	// Beside a VLEK hosts put the ASVK where the ASK would be.
 	found := map[string][]byte{"amd-vcek": table.VCEK, "amd-vlek": table.VLEK, "amd-ask": table.ASK, "amd-ark": table.ARK}
 	if table.VLEK != nil {
@@ -89,24 +102,24 @@ func (f *reader) snpEvidence(c *Case) ([]byte, attest.Collection, error) {
 	for kind, label := range snpCertificates {
 		der, _, err := f.take(c.Endorsements, kind)
 		if err != nil {
-			return nil, endorsements, err
+			return nil, err
 		}
 		if der == nil {
 			der = found[kind]
 		}
 		if der != nil {
-			endorsements.Items[label] = attest.Item{MediaType: attest.TypeCertificate, Value: der}
+			endorsements[label] = attest.Item{MediaType: attest.TypeCertificate, Value: der}
 		}
 	}
 	// A list that the policy does not demand is not looked at.
 	if !c.Policy.RequireCRL {
-		return evidence, endorsements, nil
+		return endorsements, nil
 	}
 	der, _, err := f.take(c.Endorsements, "amd-crl")
 	if der != nil {
-		endorsements.Items[attest.LabelCRL] = attest.Item{MediaType: attest.TypeCRL, Value: der}
+		endorsements[attest.LabelCRL] = attest.Item{MediaType: attest.TypeCRL, Value: der}
 	}
-	return evidence, endorsements, err
+	return endorsements, err
 }
 
 // snpTrust is what a policy accepts. What it does not demand is what the report has.
@@ -158,7 +171,7 @@ func snpExpected(p *Policy, report *attest.SNPReport) (attest.Expected, error) {
 
 // snpRoots are AMD's, or the folder's own. Of those the ARK is trusted; ASK and ASVK
 // may be among roots or endorsements, for they count where the ARK signed them.
-func (f *reader) snpRoots(c *Case, endorsements attest.Collection) ([]attest.SNPRoot, error) {
+func (f *reader) snpRoots(c *Case, endorsements map[string]attest.Item) ([]attest.SNPRoot, error) {
 	ark, err := f.root(c.Roots, "amd-ark")
 	if err != nil {
 		return nil, err
@@ -175,7 +188,7 @@ func (f *reader) snpRoots(c *Case, endorsements attest.Collection) ([]attest.SNP
 		if *into, err = f.root(c.Roots, kind); err != nil {
 			return nil, err
 		}
-		item, ok := endorsements.Items[snpCertificates[kind]]
+		item, ok := endorsements[snpCertificates[kind]]
 		if *into != nil || !ok {
 			continue
 		}

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -33,9 +34,50 @@ type appraisal struct {
 	Advisories []string         `json:"advisories,omitempty"`
 	// Relaxed are the relaxations without which SNP evidence is refused.
 	Relaxed []string `json:"relaxed,omitempty"`
+	// Claims are the tiers of the trustworthiness vector (AR4SI) by their names. What
+	// is not there is not claimed.
+	Claims map[string]string `json:"claims,omitempty"`
+	Azure  *azureMachine     `json:"azure,omitempty"`
+	GCE    *gceInstance      `json:"gce,omitempty"`
 	// Expected says whether the folder expects what came out, and is absent where it
 	// expects nothing.
 	Expected *bool `json:"expected,omitempty"`
+}
+
+// An azureMachine is what the paravisor of a confidential VM of Azure says of it.
+type azureMachine struct {
+	VMUniqueID string `json:"vmUniqueId"`
+	SecureBoot bool   `json:"secureBoot"`
+	TPMEnabled bool   `json:"tpmEnabled"`
+	UserData   string `json:"userData,omitempty"`
+}
+
+// A gceInstance is what the certificate of an attestation key names.
+type gceInstance struct {
+	Zone          string `json:"zone"`
+	ProjectNumber uint64 `json:"projectNumber,string"`
+	ProjectID     string `json:"projectId"`
+	InstanceID    uint64 `json:"instanceId,string"`
+	InstanceName  string `json:"instanceName"`
+}
+
+// claimsOf names the claims that are made, and the tiers in the order of the vector.
+func claimsOf(c attest.Claims) (named map[string]string, text string) {
+	tiers := map[attest.Claim]string{attest.Affirming: "affirming", attest.Warning: "warning", attest.Contraindicated: "contraindicated"}
+	named = map[string]string{}
+	for _, claim := range []struct {
+		name  string
+		value attest.Claim
+	}{
+		{"instance-identity", c.InstanceIdentity}, {"configuration", c.Configuration}, {"executables", c.Executables}, {"file-system", c.FileSystem},
+		{"hardware", c.Hardware}, {"runtime-opaque", c.RuntimeOpaque}, {"storage-opaque", c.StorageOpaque}, {"sourced-data", c.SourcedData},
+	} {
+		if tier, ok := tiers[claim.value]; ok {
+			named[claim.name] = tier
+			text += " " + claim.name + "=" + tier
+		}
+	}
+	return named, text
 }
 
 func (a *app) evidenceAppraiseCommand() *cobra.Command {
@@ -66,6 +108,14 @@ func appraised(r folder.Report, err error) (*answer, error) {
 	}
 	c := &r.Case
 	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories, Relaxed: r.Relaxed}
+	var claims string
+	v.Claims, claims = claimsOf(r.Claims)
+	if z := r.Azure; z != nil {
+		v.Azure = &azureMachine{VMUniqueID: z.VMID, SecureBoot: z.SecureBoot, TPMEnabled: z.TPM, UserData: hex.EncodeToString(z.UserData)}
+	}
+	if g := r.GCE; g != nil {
+		v.GCE = &gceInstance{Zone: g.Zone, ProjectNumber: g.ProjectNumber, ProjectID: g.ProjectID, InstanceID: g.ID, InstanceName: g.Name}
+	}
 	if c.Expect != "" {
 		// What cannot be decided is no acceptance either.
 		met := (c.Expect == resultAccept) == (ans.Result == resultAccept)
@@ -82,6 +132,15 @@ func appraised(r folder.Report, err error) (*answer, error) {
 	}
 	if v.TCBStatus != "" {
 		fmt.Fprintln(&b, strings.Join(append([]string{"  TCB", string(v.TCBStatus)}, v.Advisories...), " "))
+	}
+	if v.Azure != nil {
+		fmt.Fprintf(&b, "  machine %s, secure boot %t\n", v.Azure.VMUniqueID, v.Azure.SecureBoot)
+	}
+	if v.GCE != nil {
+		fmt.Fprintf(&b, "  instance %s of project %s in %s\n", printable(v.GCE.InstanceName), printable(v.GCE.ProjectID), printable(v.GCE.Zone))
+	}
+	if claims != "" {
+		fmt.Fprintf(&b, "  claims%s\n", claims)
 	}
 	if v.Expected != nil && !*v.Expected {
 		fmt.Fprintf(&b, "  the folder expects %s\n", printable(c.Expect))

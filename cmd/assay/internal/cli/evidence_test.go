@@ -3,14 +3,17 @@
 package cli_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
 )
 
@@ -77,5 +80,68 @@ func TestEvidenceAppraise(t *testing.T) {
 		if o := assay(t, append([]string{"evidence", "appraise"}, args...)...); o.status != 2 {
 			t.Errorf("%q: got %d, %s", args, o.status, o.stderr)
 		}
+	}
+}
+
+// TestEvidenceClaims: what is affirmed is told, and what the machine is called.
+func TestEvidenceClaims(t *testing.T) {
+	z := attesttest.NewAzureTDX(t, []byte("nonce"))
+	items := z.Collection(t).Items[attest.LabelEvidence].Nested.Items
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{
+		"hcl": items[attest.LabelHCLReport].Value, "td": items[attest.LabelTDQuote].Value, "quote": items[attest.LabelQuote].Value, "signature": items[attest.LabelSignature].Value,
+		"root": z.TDX.Root().Raw,
+	} {
+		write(t, filepath.Join(dir, name), data)
+	}
+	values := map[string]string{}
+	for i := range z.PCRs {
+		values[strconv.Itoa(i)] = hex.EncodeToString(z.PCRs[i][:])
+	}
+	measurement := hex.EncodeToString(z.TDX.Quote.MRTD[:])
+	for name, document := range map[string]any{
+		"pcrs": map[string]any{"bank": "sha256", "values": values},
+		"case.json": map[string]any{
+			"name": "made", "kind": "azure-tdx", "format": "tpm-quote", "evidence": "quote", "at": attesttest.At,
+			"parts": map[string]any{"hcl_report": "hcl", "td_quote": "td", "signature": "signature", "pcrs": "pcrs"}, "roots": []any{map[string]any{"type": "intel-sgx-root", "file": "root"}},
+			"policy": map[string]any{"mrtd": []any{measurement}, "pcr_values": map[string]any{"11": values["11"]}},
+		},
+	} {
+		data, err := json.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, name), data)
+	}
+	want := "made: accept\n  under roots that the folder brings along\n  measurement " + measurement + "\n  machine 6332533D-5649-4D02-8AA7-8F64B7C3EE21, secure boot true\n" +
+		"  claims configuration=affirming executables=affirming hardware=warning runtime-opaque=affirming\n"
+	if got := must(t, "evidence", "appraise", dir).stdout; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	got := must(t, "evidence", "appraise", dir, "--output", "json").stdout
+	for _, member := range []string{
+		`"claims":{"configuration":"affirming","executables":"affirming","hardware":"warning","runtime-opaque":"affirming"}`,
+		`"azure":{"vmUniqueId":"6332533D-5649-4D02-8AA7-8F64B7C3EE21","secureBoot":true,"tpmEnabled":true,"userData":"` + strings.Repeat("00", 64) + `"}`,
+	} {
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, []byte(got)); err != nil || !strings.Contains(compact.String(), member) {
+			t.Errorf("got %s, %v, want %s", compact.String(), err, member)
+		}
+	}
+}
+
+// TestEvidenceInstance: a genuine TPM of Compute Engine tells whose it is.
+func TestEvidenceInstance(t *testing.T) {
+	dir := filepath.Join("..", "..", "..", "..", "..", "shared", "testdata", "evidence", "tpm-gce-genuine-accept")
+	if _, err := os.Stat(dir); err != nil {
+		t.Skip("shared testdata is absent")
+	}
+	t.Log("shared testdata: used")
+	const want = "  instance cos-test of project google.com:wuale-gcp-testing in us-central1-a\n  claims instance-identity=affirming runtime-opaque=warning\n"
+	if got := must(t, "evidence", "appraise", dir).stdout; !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := must(t, "evidence", "appraise", dir, "--output", "json").stdout; !strings.Contains(got, `"6797026933021542085"`) || !strings.Contains(got, `"117478743145"`) {
+		t.Errorf("got %s", got)
 	}
 }
