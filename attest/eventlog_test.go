@@ -18,12 +18,12 @@ import (
 func logHeader(algorithms ...uint16) []byte {
 	le := binary.LittleEndian
 	spec := append([]byte("Spec ID Event03\x00"), 0, 0, 0, 0, 0, 2, 0, 2)
-	spec = le.AppendUint32(spec, uint32(len(algorithms)/2)) //nolint:gosec // G115: a few
+	spec = le.AppendUint32(spec, uint32(len(algorithms)/2))
 	for _, n := range algorithms {
 		spec = le.AppendUint16(spec, n)
 	}
 	spec = append(spec, 0)
-	return slices.Concat([]byte{0, 0, 0, 0, 3, 0, 0, 0}, make([]byte, 20), le.AppendUint32(nil, uint32(len(spec))), spec) //nolint:gosec // G115: short
+	return slices.Concat([]byte{0, 0, 0, 0, 3, 0, 0, 0}, make([]byte, 20), le.AppendUint32(nil, uint32(len(spec))), spec)
 }
 
 // logEvent is an event of register 1 that says it has so many digests.

@@ -194,6 +194,46 @@ func eventLog(lines ...[3]any) []byte {
 }
 
 // TestTPM: a simulated TPM, and one change to its folder.
+// A broken folder has a file that is there, and cannot be opened or read.
+type broken struct {
+	fstest.MapFS
+	name   string
+	opened bool
+}
+
+type brokenFile struct{ fs.File }
+
+var errBroken = errors.New("broken")
+
+func (brokenFile) Read([]byte) (int, error) { return 0, errBroken }
+
+func (b broken) Open(name string) (fs.File, error) {
+	f, err := b.MapFS.Open(name)
+	switch {
+	case name != b.name || err != nil:
+		return f, err
+	case b.opened:
+		return brokenFile{f}, nil
+	}
+	return nil, errors.Join(errBroken, f.Close())
+}
+
+// TestBrokenFiles: what cannot be read says nothing about evidence.
+func TestBrokenFiles(t *testing.T) {
+	files, c := tdxFolder(t)
+	data, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files[folder.CaseName] = &fstest.MapFile{Data: data}
+	for _, opened := range []bool{false, true} {
+		_, err := folder.Appraise(broken{files, "quote.bin", opened})
+		if _, misuse := errors.AsType[*verdict.Misuse](err); !misuse || !errors.Is(err, errBroken) {
+			t.Errorf("opened %t: got %v", opened, err)
+		}
+	}
+}
+
 func TestTPM(t *testing.T) {
 	good := [][3]any{{0, 3, "StartupLocality\x00\x03"}, {0, 8, "firmware"}, {0, 4, "\x00\x00\x00\x00"}, {4, 5, "boot"}, {4, 4, "\x00\x00\x00\x00"}, {4, 5, "more"}, {9, 13, "grub"}}
 	fold := func(start byte, data ...string) (v [32]byte) {
@@ -290,6 +330,7 @@ func TestTPM(t *testing.T) {
 		"PCR 01":                {policy("pcr_values", object{"01": strings.Repeat("00", 32)}), "", "no PCR"},
 		"a nonce of no hex":     {policy("nonce", "x"), "", "nonce"},
 		"no values":             {file("pcrs", []byte("x")), "", "pcrs"},
+		"a large signature":     {file("signature", make([]byte, 900<<10)), "", "encoding collection"},
 		"values of no name":     {file("pcrs", []byte(`{"bank":"sha256","values":{},"x":1}`)), "", "unknown field"},
 		"more behind values":    {func(f fstest.MapFS, _ object) { f["pcrs"].Data = append(f["pcrs"].Data, '1') }, "", "something behind"},
 		"another quote": {func(f fstest.MapFS, _ object) {

@@ -27,6 +27,8 @@ type check struct {
 	nth  int    // which one it is of those that are alike, from 1
 	// conditions are where it is written; a case may have several.
 	conditions []span
+	// met says that it refuses where the condition does not hold, as a demand does.
+	met bool
 }
 
 // A span is a part of a file, by its offsets.
@@ -50,10 +52,16 @@ func (c check) id() string {
 
 // makers are functions and closures that make a refusal or a failure, beside
 // verdict.Refuse and verdict.Fail, and variables that hold one.
-var makers = []string{"malformed", "refuse", "algorithm", "mismatch", "unavailable"}
+var makers = []string{"malformed", "refuse", "algorithm", "mismatch", "unavailable", "unsupported", "badLog", "badPCK", "badVCEK", "badCollateral"}
 
 // plain are folders whose errors have no code: their callers give them one.
 var plain = []string{"verifier/internal/dialguard", "verifier/internal/sct", "verifier/internal/stamp", "verifier/internal/strictjson"}
+
+// demandType is, in the folders of withDemands, a struct whose first field says
+// whether something that is demanded is met, and where it is not it is refused.
+const demandType = "demand"
+
+var withDemands = []string{"attest"}
 
 // findChecks returns the checks of the Go files in folders, tests left out, in the
 // order of their places.
@@ -88,6 +96,7 @@ func checksOf(name string, source []byte) ([]check, error) {
 	if err != nil {
 		return nil, err
 	}
+	hasDemands := slices.Contains(withDemands, filepath.ToSlash(filepath.Dir(name)))
 	isPlain := slices.Contains(plain, filepath.ToSlash(filepath.Dir(name)))
 	var out []check
 	for _, d := range parsed.Decls {
@@ -111,6 +120,16 @@ func checksOf(name string, source []byte) ([]check, error) {
 							out = append(out, newCheck(files, name, fn.Name.Name, code, clause.List))
 						}
 					}
+				}
+				return true
+			case *ast.CompositeLit:
+				if !hasDemands {
+					return true
+				}
+				for _, d := range demandsOf(n) {
+					c := newCheck(files, name, fn.Name.Name, codeIn(d), []ast.Expr{metOf(d)})
+					c.met = true
+					out = append(out, c)
 				}
 				return true
 			default:
@@ -159,6 +178,9 @@ func refuses(body []ast.Stmt, isPlain bool) (code string, ok bool) {
 		if name, isName := r.(*ast.Ident); isName && (slices.Contains(makers, name.Name) || isPlain && strings.HasPrefix(name.Name, "Err")) {
 			ok = true // an error that was made before
 		}
+		if code == "" {
+			code = codeIn(r)
+		}
 		ast.Inspect(r, func(n ast.Node) bool {
 			call, isCall := n.(*ast.CallExpr)
 			if !isCall {
@@ -175,17 +197,58 @@ func refuses(body []ast.Stmt, isPlain bool) (code string, ok bool) {
 			case *ast.Ident:
 				ok = ok || slices.Contains(makers, f.Name)
 			}
-			for _, a := range call.Args {
-				if s, isSelector := a.(*ast.SelectorExpr); isSelector && code == "" {
-					if pkg, isName := s.X.(*ast.Ident); isName && pkg.Name == "verdict" {
-						code = s.Sel.Name
-					}
-				}
-			}
 			return true
 		})
 	}
 	return code, ok
+}
+
+// demandsOf returns the demands that a literal is or lists.
+func demandsOf(lit *ast.CompositeLit) []*ast.CompositeLit {
+	switch t := lit.Type.(type) {
+	case *ast.Ident:
+		if t.Name == demandType && len(lit.Elts) > 0 {
+			return []*ast.CompositeLit{lit}
+		}
+	case *ast.ArrayType:
+		if of, ok := t.Elt.(*ast.Ident); ok && of.Name == demandType {
+			var out []*ast.CompositeLit
+			for _, e := range lit.Elts {
+				if d, ok := e.(*ast.CompositeLit); ok && d.Type == nil && len(d.Elts) > 0 {
+					out = append(out, d)
+				}
+			}
+			return out
+		}
+	}
+	return nil
+}
+
+// metOf is what a demand is met by: its first field.
+func metOf(d *ast.CompositeLit) ast.Expr {
+	if pair, ok := d.Elts[0].(*ast.KeyValueExpr); ok {
+		return pair.Value
+	}
+	return d.Elts[0]
+}
+
+// codeIn is the first code that is named in n, or "".
+func codeIn(n ast.Node) (code string) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || code != "" {
+			return code == ""
+		}
+		for _, a := range call.Args {
+			if s, ok := a.(*ast.SelectorExpr); ok && code == "" {
+				if pkg, ok := s.X.(*ast.Ident); ok && pkg.Name == "verdict" {
+					code = s.Sel.Name
+				}
+			}
+		}
+		return true
+	})
+	return code
 }
 
 // hooked returns the source of a file with its checks asking package hook. A check
@@ -198,8 +261,12 @@ func hooked(source []byte, checks []check, numbers []int) ([]byte, error) {
 	// On the line of the package clause, so that lines stay what they are.
 	edits := []edit{{int(parsed.Name.End()) - 1, "; import mutationhook \"" + module + "/ci/mutation/hook\""}}
 	for i, c := range checks {
+		before, after := fmt.Sprintf("mutationhook.Holds(%d, ", numbers[i]), ")"
+		if c.met {
+			before, after = fmt.Sprintf("!mutationhook.Holds(%d, !(", numbers[i]), "))"
+		}
 		for _, s := range c.conditions {
-			edits = append(edits, edit{s.from, fmt.Sprintf("mutationhook.Holds(%d, ", numbers[i])}, edit{s.to, ")"})
+			edits = append(edits, edit{s.from, before}, edit{s.to, after})
 		}
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return b.at - a.at })

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command mutation takes the checks of the verifier away, one at a time, and runs
-// the tests: each has to make one fail. A check is a condition that returns a reason
+// Command mutation takes the checks of the verifier and of the appraisal of evidence
+// away, one at a time, and runs the tests: each has to make one fail. A check is a condition that returns a reason
 // code.
 //
 // The tests are built once, with every check asking package hook whether it is the
@@ -60,23 +60,31 @@ type options struct {
 	workers           int
 }
 
-// folders are those with checks: verifier and what is below it, and no test kits.
+// roots are where the checks are, with what is below.
+var roots = []string{"attest", "verifier"}
+
+// folders are those with checks, without test kits.
 func folders() ([]string, error) {
-	out := []string{}
-	err := filepath.WalkDir("verifier", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
+	var out []string
+	for _, root := range roots {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return err
+			}
+			if path != root && strings.HasSuffix(path, "test") || d.Name() == "testdata" {
+				return filepath.SkipDir
+			}
+			files, err := filepath.Glob(filepath.Join(path, "*.go"))
+			if len(files) > 0 {
+				out = append(out, path)
+			}
 			return err
+		})
+		if err != nil {
+			return nil, err
 		}
-		if strings.HasSuffix(path, "test") || d.Name() == "testdata" {
-			return filepath.SkipDir
-		}
-		files, err := filepath.Glob(filepath.Join(path, "*.go"))
-		if len(files) > 0 {
-			out = append(out, path)
-		}
-		return err
-	})
-	return out, err
+	}
+	return out, nil
 }
 
 func run(ctx context.Context, w io.Writer, o options) error {

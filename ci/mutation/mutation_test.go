@@ -33,10 +33,15 @@ func f(a, b int) error {
 		return verdict.Refuse(verdict.SigNone, "d")
 	}
 }
+
+func h(c, d, e bool) []demand {
+	_ = judge(demand{met: c, refusal: verdict.Refuse(verdict.SigCount, "e")})
+	return []demand{{d, wrong(verdict.SigKind, "f")}, {met: e, refusal: wrong("g")}}
+}
 `
 
 func TestChecksOf(t *testing.T) {
-	checks, err := checksOf("p.go", []byte(example))
+	checks, err := checksOf("attest/p.go", []byte(example))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,24 +49,26 @@ func TestChecksOf(t *testing.T) {
 	for _, c := range checks {
 		got = append(got, c.String())
 	}
-	want := []string{"p.go:4 f SigInvalid: a > b", "p.go:11 f TrustStale: a == 1, b == 1", "p.go:13 f : a == 2", "p.go:15 f : a == 3"}
+	want := []string{"attest/p.go:4 f SigInvalid: a > b", "attest/p.go:11 f TrustStale: a == 1, b == 1", "attest/p.go:13 f : a == 2", "attest/p.go:15 f : a == 3",
+		"attest/p.go:23 h SigCount: c", "attest/p.go:24 h SigKind: d", "attest/p.go:24 h : e"}
 	if !slices.Equal(got, want) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
-	hooked, err := hooked([]byte(example), checks, []int{4, 5, 6, 7})
+	hooked, err := hooked([]byte(example), checks, []int{4, 5, 6, 7, 8, 9, 10})
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := strings.NewReplacer("if a > b", "if mutationhook.Holds(4, a > b)", "a == 1, b == 1", "mutationhook.Holds(5, a == 1), mutationhook.Holds(5, b == 1)",
 		"a == 2", "mutationhook.Holds(6, a == 2)", "a == 3", "mutationhook.Holds(7, a == 3)",
+		"met: c", "met: !mutationhook.Holds(8, !(c))", "{d,", "{!mutationhook.Holds(9, !(d)),", "met: e", "met: !mutationhook.Holds(10, !(e))",
 		"package p", `package p; import mutationhook "github.com/assayd/assay/ci/mutation/hook"`).Replace(example)
 	if string(hooked) != text {
 		t.Errorf("got %s, want %s", hooked, text)
 	}
 }
 
-// TestCodesAreAsserted: every code that the verifier returns is in the list of
-// codes, and a test of the verifier asserts it. Which check returns it, the program
+// TestCodesAreAsserted: every code that the checks return is in the list of codes,
+// and a test beside them asserts it. Which check returns it, the program
 // shows.
 func TestCodesAreAsserted(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
