@@ -255,8 +255,10 @@ const (
 	ClassVSA        = predicate.ClassVSA
 )
 
-// predicateTypes returns the types that a demand for name accepts.
-func predicateTypes(name string) ([]string, bool) {
+// PredicateTypes returns the predicate types that a demand for name accepts, which
+// is a class such as [ClassProvenance] or a whole URI, and false where it is
+// neither.
+func PredicateTypes(name string) ([]string, bool) {
 	if t := predicate.Types(name); len(t) > 0 {
 		return t, true
 	}
@@ -578,7 +580,7 @@ func (p *Policy) compileAttestation(f *strictyaml.File, path, rule string, a Att
 	fail := func(sub, hint, format string, args ...any) (demand, error) {
 		return demand{}, f.Misuse(path+sub, hint, "rule %q: "+format, append([]any{rule}, args...)...)
 	}
-	types, ok := predicateTypes(a.PredicateType)
+	types, ok := PredicateTypes(a.PredicateType)
 	if !ok {
 		return fail(".predicate-type", "write the whole URI, or one of "+strings.Join(predicate.Classes(), ", "), "predicate type %q is no URI", clipQuote(a.PredicateType))
 	}

@@ -73,6 +73,11 @@ func Convert(name string, data []byte) (*Result, error) {
 	if len(c.Formats) == 0 {
 		return nil, verdict.Misused("want a ClusterImagePolicy, a Kyverno policy with verifyImages, a notation trust policy or a containers policy.json", "%s: there is nothing in it", name)
 	}
+	if len(c.Policy.Rules) > 0 {
+		if err := check(&c.Policy); err != nil { // there is too much of it
+			return nil, verdict.Misused("split the file", "%s: the policy made of it is not accepted: %w", name, err)
+		}
+	}
 	return &c.Result, nil
 }
 
@@ -115,18 +120,42 @@ func (c *converter) note(where, format string, args ...any) {
 	c.Notes = append(c.Notes, Note{Where: where, Text: fmt.Sprintf(format, args...)})
 }
 
-// authority adds one under a name of its own, and returns it.
-func (c *converter) authority(name string, a verifier.Authority) string {
-	return c.unique(name, func(n string) bool { _, taken := c.Policy.Authorities[n]; return taken }, func(n string) {
+// authority adds one under a name of its own, and returns it in a list. One that
+// the policy's own reader refuses, for whatever it says, is noted and is in none.
+func (c *converter) authority(where, name string, a verifier.Authority) []string {
+	probe := verifier.Policy{Version: 1, Authorities: map[string]verifier.Authority{"probe": a},
+		Rules: []verifier.Rule{{Name: "probe", Repositories: []string{"**"}, Authorities: []string{"probe"}, Require: 1}}}
+	if err := check(&probe); err != nil {
+		c.note(where, "is not accepted as an authority, and was left out: %s", err)
+		return nil
+	}
+	return []string{c.unique(name, func(n string) bool { _, taken := c.Policy.Authorities[n]; return taken }, func(n string) {
 		if c.Policy.Authorities == nil { // an empty list is not written
 			c.Policy.Authorities = make(map[string]verifier.Authority)
 		}
 		c.Policy.Authorities[n] = a
-	})
+	})}
 }
 
-// rule adds one under a name of its own.
-func (c *converter) rule(name string, r verifier.Rule) {
+// rule adds one under a name of its own. One that the policy's own reader refuses is
+// noted, and is none: its images are refused.
+func (c *converter) rule(where, name string, r verifier.Rule) {
+	r.Name = "probe"
+	probe := verifier.Policy{Version: 1, Rules: []verifier.Rule{r}}
+	demanded := slices.Clone(r.Authorities)
+	for _, a := range r.Attestations {
+		demanded = append(demanded, a.Authorities...)
+	}
+	if len(demanded) > 0 { // an empty list is not written
+		probe.Authorities = make(map[string]verifier.Authority)
+	}
+	for _, n := range demanded { // all of the policy's would take quadratic time
+		probe.Authorities[n] = c.Policy.Authorities[n]
+	}
+	if err := check(&probe); err != nil {
+		c.note(where, "is not accepted as a rule, so that its images are refused: %s", err)
+		return
+	}
 	c.unique(name, func(n string) bool {
 		return slices.ContainsFunc(c.Policy.Rules, func(r verifier.Rule) bool { return r.Name == n })
 	}, func(n string) {

@@ -101,6 +101,7 @@ func TestWrongTypes(t *testing.T) {
 		{"kyverno.yaml", "count: 1", "count: one", ".count"},
 		{"kyverno.yaml", "ignoreTlog: true", `ignoreTlog: "true"`, ".ignoreTlog"},
 		{"kyverno.yaml", "skipImageReferences:\n            - \"ghcr.io/acme/trusted*\"", "skipImageReferences: 7", ".skipImageReferences"},
+		{"trustpolicy.json", "ST=WA", "Cd=WA", "trustPolicies[0]"},
 		{"trustpolicy.json", `"trustPolicies": [`, `"trustPolicies": {}, "others": [`, "trustPolicies"},
 	} {
 		data, err := os.ReadFile(filepath.Join("testdata", tt.file))
@@ -119,6 +120,41 @@ func TestWrongTypes(t *testing.T) {
 			return strings.HasSuffix(n.Where, tt.where) && strings.Contains(n.Text, "and was left out")
 		}) {
 			t.Errorf("%s is not named in %+v", tt.where, res.Notes)
+		}
+	}
+}
+
+// TestPredicateTypes: what ours does not take for a predicate type is named, and
+// the rest is a policy that parses.
+func TestPredicateTypes(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "clusterimagepolicy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[string]string{
+		"slstaprovenance1": "neither a URI nor a name", "vsa": "by its verifiers", verdict.VSAType: "by its verifiers", "custom": "says nothing here",
+		"spdxjson": "", "https://example.com/review/v1": "",
+	} {
+		changed := strings.Replace(string(data), "predicateType: slsaprovenance1", "predicateType: "+kind, 1)
+		if changed == string(data) {
+			t.Fatal("nothing was changed")
+		}
+		res, err := convert.Convert("x", []byte(changed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy, err := res.Policy.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := verifier.ParsePolicy("x", policy); err != nil {
+			t.Errorf("%s: what was written is not accepted: %v", kind, err)
+		}
+		named := slices.ContainsFunc(res.Notes, func(n convert.Note) bool {
+			return strings.HasSuffix(n.Where, ".attestations[0]") && strings.Contains(n.Text, "the attestation was left out") && strings.Contains(n.Text, want)
+		})
+		if named != (want != "") {
+			t.Errorf("%s: want %q among %+v", kind, want, res.Notes)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier"
 )
 
@@ -80,7 +81,7 @@ func (c *converter) finish(name string, o *object, r verifier.Rule, k int) {
 	if len(r.Authorities) > 0 {
 		r.Require = k
 	}
-	c.rule(name, r)
+	c.rule(o.path, name, r)
 }
 
 // statement adds a demand for an attestation.
@@ -100,6 +101,15 @@ func (c *converter) statement(r *verifier.Rule, s *object, authorities []string)
 		kind = "spdx"
 	case "custom", "":
 		c.note(s.path, "predicate type %q says nothing here; the attestation was left out", kind)
+		return
+	}
+	types, known := verifier.PredicateTypes(kind)
+	switch {
+	case !known:
+		c.note(s.path, "predicate type %q is neither a URI nor a name that is known; the attestation was left out", clip(kind))
+		return
+	case slices.Contains(types, verdict.VSAType):
+		c.note(s.path, "a summary counts by its verifiers, which were not named: write the demand with verifiers; the attestation was left out")
 		return
 	}
 	if len(authorities) == 0 {
@@ -140,10 +150,7 @@ func (c *converter) sigstoreAuthority(label string, a *object) []string {
 			k.ignore("secretRef", "kms")
 			return nil
 		}
-		if c.badKey(k.at("data"), base) {
-			return nil
-		}
-		return []string{c.authority(label, base)}
+		return c.authority(k.at("data"), label, base)
 	}
 	k := a.object("keyless")
 	k.ignore("url")
@@ -165,20 +172,9 @@ func (c *converter) sigstoreAuthority(label string, a *object) []string {
 		}
 		full := base
 		full.Keyless, full.RequireLog = one.Keyless, false // demanded anyway
-		names = append(names, c.authority(label, full))
+		names = append(names, c.authority(k.path, label, full)...)
 	}
 	return names
-}
-
-// badKey notes a key that we do not accept.
-func (c *converter) badKey(where string, a verifier.Authority) bool {
-	probe := verifier.Policy{Version: 1, Authorities: map[string]verifier.Authority{"probe": a},
-		Rules: []verifier.Rule{{Name: "probe", Repositories: []string{"**"}, Authorities: []string{"probe"}, Require: 1}}}
-	if err := check(&probe); err != nil {
-		c.note(where, "is no public key that is accepted, and was left out: %s", err)
-		return true
-	}
-	return false
 }
 
 // kyverno converts the verifyImages rules of a Kyverno policy (kyverno.io/v1).
@@ -279,9 +275,7 @@ func (c *converter) kyvernoSet(label, kind string, set *object) ([]string, int) 
 				k.ignore("secret", "kms")
 				continue
 			}
-			if !c.badKey(k.at("publicKeys"), a) {
-				names = append(names, c.authority(name, a))
-			}
+			names = append(names, c.authority(k.at("publicKeys"), name, a)...)
 		case e.has("keyless"):
 			k := e.object("keyless")
 			a, ok := c.keyless(k.path, k.text("issuer"), k.text("issuerRegExp"), k.text("subject"), k.text("subjectRegExp"))
@@ -292,7 +286,7 @@ func (c *converter) kyvernoSet(label, kind string, set *object) ([]string, int) 
 				k.ignore("roots")
 			}
 			if ok {
-				names = append(names, c.authority(name, a))
+				names = append(names, c.authority(k.path, name, a)...)
 			}
 		case e.has("certificates"):
 			k := e.object("certificates")
@@ -371,7 +365,7 @@ func (c *converter) notation(o *object) {
 			a.Notation.Subjects = nil
 		}
 		if r.Mode != verifier.ModeOff && len(a.Notation.TrustStores) > 0 && (a.Notation.AnySubject || len(a.Notation.Subjects) > 0) {
-			r.Authorities = []string{c.authority(name, a)}
+			r.Authorities = c.authority(p.path, name, a)
 		}
 		c.finish(name, p, r, 1)
 	}
@@ -483,18 +477,18 @@ func (c *converter) containersRequirement(label, pattern string, req *object) {
 	for _, data := range append(req.texts("keyData"), req.texts("keyDatas")...) {
 		pem, err := base64.StdEncoding.DecodeString(data)
 		a := verifier.Authority{Key: &verifier.Key{PEM: string(pem)}, RequireLog: logged}
-		if err != nil || c.badKey(req.at("keyData"), a) {
-			c.note(req.at("keyData"), "is no public key, and was left out")
+		if err != nil {
+			c.note(req.at("keyData"), "is not base64, and was left out")
 			continue
 		}
-		r.Authorities = append(r.Authorities, c.authority("key-"+label, a))
+		r.Authorities = append(r.Authorities, c.authority(req.at("keyData"), "key-"+label, a)...)
 	}
 	if req.has("fulcio") {
 		f := req.object("fulcio")
 		f.ignore("caPath", "caData")
 		c.note(f.path, "put the certificate authority into the roots file, in a trusted_root.json")
 		if a, ok := c.keyless(f.path, f.text("oidcIssuer"), "", f.text("subjectEmail"), ""); ok {
-			r.Authorities = append(r.Authorities, c.authority("identity-"+label, a))
+			r.Authorities = append(r.Authorities, c.authority(f.path, "identity-"+label, a)...)
 		}
 	}
 	if req.has("pki") {
@@ -509,7 +503,7 @@ func (c *converter) containersRequirement(label, pattern string, req *object) {
 		}
 		c.TrustStores[store] = verifier.StoreX509
 		if subject != "" {
-			r.Authorities = append(r.Authorities, c.authority(store, verifier.Authority{X509: &verifier.X509{TrustStores: []string{store}, Subject: subject}}))
+			r.Authorities = append(r.Authorities, c.authority(p.path, store, verifier.Authority{X509: &verifier.X509{TrustStores: []string{store}, Subject: subject}})...)
 		}
 	}
 	c.finish("signed-"+label, req, r, 1)
