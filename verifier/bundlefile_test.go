@@ -4,6 +4,8 @@ package verifier_test
 
 import (
 	"bytes"
+	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -83,5 +85,34 @@ func TestParseBundle(t *testing.T) {
 				t.Errorf("got %v, want %s with %q", err, tt.code, tt.text)
 			}
 		})
+	}
+}
+
+// TestParseBundleMemory: a small element costs little, whichever reader takes it.
+func TestParseBundleMemory(t *testing.T) {
+	const size = 16 << 20
+	for name, tt := range map[string]struct {
+		format string
+		code   verdict.Code
+	}{
+		"usual":      {`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[%s{}]}}`, verdict.InputMalformed},
+		"unusual":    {`{"media_type":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"tlogEntries":[%s{}]}}`, verdict.InputMalformed},
+		"not known":  {`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","new":[%s{}]}`, verdict.InputMalformed},
+		"signatures": {`{"dsseEnvelope":{"signatures":[%s{}]}}`, verdict.InputMalformed},
+	} {
+		data := fmt.Appendf(nil, tt.format, bytes.Repeat([]byte("{},"), size/3))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := verifier.ClaimedIdentity(data)
+		runtime.ReadMemStats(&after)
+		if verdict.CodeOf(err) != tt.code || !strings.Contains(err.Error(), "too many values") {
+			t.Errorf("%s: got %v, want %s", name, err, tt.code)
+		}
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 8<<20 {
+			t.Errorf("%s: %d bytes were allocated for a bundle of %d", name, grown, len(data))
+		}
+	}
+	if _, err := verifier.ClaimedIdentity(make([]byte, 2*verifier.MaxPayloadBytes)); verdict.CodeOf(err) != verdict.InputLimit {
+		t.Errorf("a large one: %v, want %s", err, verdict.InputLimit)
 	}
 }

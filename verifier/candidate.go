@@ -519,8 +519,15 @@ func parseBundle(data []byte) (*entity, error) {
 	malformed := func(format string, args ...any) (*entity, error) {
 		return nil, verdict.Refuse(verdict.InputMalformed, "reading bundle: "+format, args...)
 	}
+	if len(data) > MaxBundleBytes+base64.StdEncoding.EncodedLen(MaxPayloadBytes) {
+		return nil, verdict.Fail(verdict.InputLimit, "reading bundle: %d bytes, want at most %d and a payload of %d", len(data), MaxBundleBytes, MaxPayloadBytes)
+	}
 	pb, usual := bundlejson.Read(data)
 	if !usual {
+		// Protobuf's reader makes an object of every {}, a hundred times its size.
+		if err := checkJSON(data, bundlejson.MaxElements); err != nil {
+			return malformed("%w", err)
+		}
 		pb = new(protobundle.Bundle)
 		if err := protojson.Unmarshal(data, pb); err != nil {
 			// A member that this version of the format does not have is a newer

@@ -21,7 +21,8 @@ import (
 
 // Read returns the bundle in data, or false where it is not in the usual spelling:
 // names in lowerCamelCase without escapes, once each; padded base64 of the standard
-// alphabet that is not empty; numbers of 64 bit as strings; enums by name; no null.
+// alphabet that is not empty; numbers of 64 bit as strings; enums by name; no null; no
+// more than [MaxElements] elements in all arrays.
 func Read(data []byte) (*protobundle.Bundle, bool) {
 	r := &reader{data: data}
 	b := r.bundle()
@@ -32,9 +33,10 @@ func Read(data []byte) (*protobundle.Bundle, bool) {
 // A reader walks a document once. After the first thing that is odd what it
 // returns means nothing.
 type reader struct {
-	data []byte
-	at   int
-	odd  bool
+	data     []byte
+	at       int
+	elements int
+	odd      bool
 }
 
 func (r *reader) space() {
@@ -90,6 +92,10 @@ func (r *reader) object(member func(name []byte)) {
 	r.want('}')
 }
 
+// MaxElements bounds what two bytes in an array, as {}, can make us allocate. A bundle
+// has some dozens: the hashes of its inclusion proofs.
+const MaxElements = 4096
+
 // array reads an array, whose elements the function reads.
 func (r *reader) array(element func()) {
 	r.want('[')
@@ -97,6 +103,10 @@ func (r *reader) array(element func()) {
 		return
 	}
 	for !r.odd {
+		if r.elements++; r.elements > MaxElements {
+			r.odd = true
+			return
+		}
 		element()
 		if !r.take(',') {
 			break

@@ -120,6 +120,10 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: read", name)
 		}
 	}
+	hashes := func(n int) []byte { return []byte(strings.Replace(everything, `"BAUG"]`, `"BAUG"`+strings.Repeat(`,"BAUG"`, n)+`]`, 1)) }
+	if few, many := agrees(t, hashes(bundlejson.MaxElements/2)), agrees(t, hashes(bundlejson.MaxElements)); !few || many {
+		t.Errorf("few elements read: %t, many: %t", few, many)
+	}
 	if agrees(t, []byte(strings.Replace(seeds()[1], "SHA2_256", "SHA9", 1))) {
 		t.Error("an unknown enum: read")
 	}
