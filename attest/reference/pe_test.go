@@ -32,7 +32,7 @@ func TestImageDigestOracle(t *testing.T) {
 		"gcc-amd64-mingw-exec":          "ff3dd676c12178d283f3faed3bdc98b4c6f292693428f3bfd26c880ab0ffd0e8",
 	} {
 		raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "src/debug/pe/testdata", name))
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") != "true" {
 			t.Skip("this Go comes without its test data")
 		}
 		if err != nil {
