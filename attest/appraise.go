@@ -211,6 +211,16 @@ type Result struct {
 	Claims Claims
 }
 
+// Chip names the processor or TPM that vouches, in lower-case hex: CHIP_ID of an SNP
+// report (128 digits), or the SHA-256 of a TPM's endorsement key (64 digits). It is
+// empty where a report masks it or a certificate took the endorsement key's place.
+func (r Result) Chip() string {
+	if r.ChipID != [64]byte{} {
+		return hex.EncodeToString(r.ChipID[:])
+	}
+	return r.AK.EK
+}
+
 // Expected is what evidence must be bound to and measure.
 type Expected struct {
 	// ReportData is what an SNP report carries, QuoteData what a TPM quote does.

@@ -224,6 +224,10 @@ type Issuer struct {
 	// empty, both from the appraisal.
 	Kind        string `json:"kind"`
 	Measurement string `json:"measurement,omitempty"`
+	// Chip names the processor or TPM that vouches, in lower-case hex: CHIP_ID of
+	// SEV-SNP, or the SHA-256 of a TPM's endorsement key. Empty where the evidence
+	// does not say.
+	Chip string `json:"chip,omitempty"`
 }
 
 // OpenTicket turns a compact ticket into checked facts: it is well-formed and

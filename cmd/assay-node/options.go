@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -119,7 +120,7 @@ func configCheck(o options, stdout io.Writer) error {
 	line("issuers", "%s", strings.Join(c.Issuers, ", "))
 	line("owners", "%d of %d must sign, head at least %d", c.Owners.Threshold, len(c.Owners.Keys), c.MinHead)
 	line("evidence", "%s", strings.Join(c.TEE.Kinds, ", "))
-	line("quorum", "%d", c.Quorum)
+	line("quorum", "%d by %s", c.Quorum, cmp.Or(c.QuorumBy, gate.ByBoot))
 	line("mode", "%s", c.Mode)
 	line("status", "asked for every %s, fresh for %s", c.StatusInterval, c.StatusAge)
 	if c.Offline == gate.OfflineLastKnown {

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -137,7 +138,7 @@ func (a *agent) loadImages() error {
 			if err != nil {
 				continue
 			}
-			h := held{token: token, ticket: t, boot: bootOf(t, issuers), proven: t.Log == nil || slices.Contains(r.Proven, t.Jti)}
+			h := held{token: token, ticket: t, boot: deciderOf(t, issuers).Statement.Boot, proven: t.Log == nil || slices.Contains(r.Proven, t.Jti)}
 			e.tickets = append(e.tickets, h)
 			if !h.proven {
 				a.work.Go(func() { a.prove(image, t) })
@@ -149,14 +150,14 @@ func (a *agent) loadImages() error {
 	return nil
 }
 
-// bootOf returns the boot that decided, by the key that signed the core.
-func bootOf(t verdict.Ticket, issuers []verdict.Issuer) string {
+// deciderOf returns who decided, by the key that signed the core, or the zero value.
+func deciderOf(t verdict.Ticket, issuers []verdict.Issuer) verdict.Issuer {
 	for _, i := range issuers {
 		if _, ok := i.Statement.Key(t.By, verdict.UseVerdict); ok || t.Core == "" && i.Digest == t.Stmt {
-			return i.Statement.Boot
+			return i
 		}
 	}
-	return ""
+	return verdict.Issuer{}
 }
 
 // schedule sets when the newest ticket is renewed: at half of its life, ±20 % so
@@ -343,14 +344,20 @@ func (a *agent) ask(ctx context.Context, image gate.Image) error {
 	if err := a.waitReady(ctx); err != nil {
 		return err
 	}
-	boots := map[string]bool{}
+	distinct := map[string]bool{}
 	var last error
 	for _, s := range a.sessions {
 		conn, err := s.ready()
 		if err == nil && conn != nil {
-			var boot string
-			if boot, err = a.askOne(ctx, s, conn, image); err == nil {
-				if boots[boot] = true; len(boots) >= a.gate.Quorum {
+			if by := a.counts(s); by == "" || distinct[by] {
+				continue
+			}
+			var decider verdict.Issuer
+			if decider, err = a.askOne(ctx, s, conn, image); err == nil {
+				if by := a.gate.QuorumBy.Of(decider); by != "" {
+					distinct[by] = true
+				}
+				if len(distinct) >= a.gate.Quorum {
 					return nil
 				}
 				continue
@@ -360,10 +367,21 @@ func (a *agent) ask(ctx context.Context, image gate.Image) error {
 			last = err
 		}
 	}
-	if len(boots) > 0 || last == nil {
-		return verdict.Fail(verdict.TicketQuorum, "%d daemons decided about %s, want %d", len(boots), image, a.gate.Quorum)
+	if len(distinct) > 0 || last == nil {
+		return verdict.Fail(verdict.TicketQuorum, "daemons decided about %s that count as %d by %s, want %d", image, len(distinct), cmp.Or(a.gate.QuorumBy, gate.ByBoot), a.gate.Quorum)
 	}
 	return last
+}
+
+// counts returns what a ready session's daemon counts by in a quorum, "" where its
+// evidence does not say.
+func (a *agent) counts(s *session) string {
+	s.mu.Lock()
+	digest := s.issuer
+	s.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.gate.QuorumBy.Of(a.accepted[digest].Issuer)
 }
 
 // waitReady waits while no daemon is usable and at least one is still being tried
@@ -404,35 +422,35 @@ func (a *agent) request(image gate.Image) *assayv1.VerifyRequest {
 	}
 }
 
-// askOne asks one daemon, and returns the boot that decided.
-func (a *agent) askOne(ctx context.Context, s *session, conn *trust.Conn, image gate.Image) (string, error) {
+// askOne asks one daemon, and returns whose verdict it gave.
+func (a *agent) askOne(ctx context.Context, s *session, conn *trust.Conn, image gate.Image) (verdict.Issuer, error) {
 	q := a.request(image)
 	for again := true; ; again = false {
 		answer, err := conn.Verify(ctx, q)
 		if err != nil {
 			err = conn.Err(err)
 			a.forget(image, err)
-			return "", err
+			return verdict.Issuer{}, err
 		}
-		boot, err := a.takeAnswer(s, image, answer)
+		decider, err := a.takeAnswer(s, image, answer)
 		// A ticket by a statement that is not accepted yet, or a core of another
 		// daemon that is not: the daemon's own is asked for once.
 		if again && verdict.CodeOf(err) == verdict.TicketStatement {
 			q.OwnCore = true
 			if s.poke(); !wait(ctx, pokeLeast) {
-				return "", err
+				return verdict.Issuer{}, err
 			}
 			continue
 		}
-		return boot, err
+		return decider, err
 	}
 }
 
 // takeAnswer checks an answer and keeps its ticket.
-func (a *agent) takeAnswer(s *session, image gate.Image, answer *assayv1.VerifyResponse) (string, error) {
+func (a *agent) takeAnswer(s *session, image gate.Image, answer *assayv1.VerifyResponse) (verdict.Issuer, error) {
 	if set := answer.GetNewerHead(); len(set) > 0 {
 		if err := a.offerHead(set, s.address); err != nil {
-			return "", err
+			return verdict.Issuer{}, err
 		}
 	}
 	token := answer.GetTicket()
@@ -440,9 +458,9 @@ func (a *agent) takeAnswer(s *session, image gate.Image, answer *assayv1.VerifyR
 		for _, r := range answer.GetReasons() {
 			err := r.Err()
 			a.forget(image, err)
-			return "", err
+			return verdict.Issuer{}, err
 		}
-		return "", verdict.Fail(verdict.TicketMissing, "the daemon at %s gave neither a ticket nor a reason", s.address)
+		return verdict.Issuer{}, verdict.Fail(verdict.TicketMissing, "the daemon at %s gave neither a ticket nor a reason", s.address)
 	}
 	return a.takeTicket(image, token)
 }
@@ -468,26 +486,27 @@ func (a *agent) forget(image gate.Image, err error) {
 }
 
 // takeTicket checks a ticket and keeps it.
-func (a *agent) takeTicket(image gate.Image, token string) (string, error) {
+func (a *agent) takeTicket(image gate.Image, token string) (verdict.Issuer, error) {
 	now := time.Now()
 	issuers := a.issuers()
 	t, _, err := verdict.OpenTicket(token, issuers)
 	if err != nil {
-		return "", err
+		return verdict.Issuer{}, err
 	}
-	boot := bootOf(t, issuers)
+	decider := deciderOf(t, issuers)
+	boot := decider.Statement.Boot
 	switch {
 	case boot == "":
-		return "", verdict.Refuse(verdict.TicketStatement, "no accepted statement lists the verdict key %.64q, which signed the core", t.By)
+		return verdict.Issuer{}, verdict.Refuse(verdict.TicketStatement, "no accepted statement lists the verdict key %.64q, which signed the core", t.By)
 	case t.Aud != a.config.Node || t.Cluster != a.config.Cluster:
-		return "", verdict.Refuse(verdict.TicketAudience, "ticket is for %.255q in cluster %.128q, this is %s in %s", t.Aud, t.Cluster, a.config.Node, a.config.Cluster)
+		return verdict.Issuer{}, verdict.Refuse(verdict.TicketAudience, "ticket is for %.255q in cluster %.128q, this is %s in %s", t.Aud, t.Cluster, a.config.Node, a.config.Cluster)
 	case !t.Names(image.Digest):
-		return "", verdict.Refuse(verdict.TicketSubject, "ticket is for %s, asked was %s", t.Sub.Short(), image.Digest.Short())
+		return verdict.Issuer{}, verdict.Refuse(verdict.TicketSubject, "ticket is for %s, asked was %s", t.Sub.Short(), image.Digest.Short())
 	case t.Repo != image.Repository:
-		return "", verdict.Refuse(verdict.TicketRepository, "ticket is for %.128q, asked was %.128q", t.Repo, image.Repository)
+		return verdict.Issuer{}, verdict.Refuse(verdict.TicketRepository, "ticket is for %.128q, asked was %.128q", t.Repo, image.Repository)
 	}
 	if err := checkSkew("the ticket", t.Iat, now); err != nil {
-		return "", err
+		return verdict.Issuer{}, err
 	}
 	a.seen(t.Iat)
 	outcome, _ := t.Outcome("")
@@ -512,7 +531,7 @@ func (a *agent) takeTicket(image gate.Image, token string) (string, error) {
 	}
 	a.mu.Unlock()
 	a.saveImage(image)
-	return boot, nil
+	return decider, nil
 }
 
 // evict drops the image that was asked for longest ago. The caller holds mu.

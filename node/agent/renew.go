@@ -46,17 +46,21 @@ func (a *agent) takeDue(now time.Time) []gate.Image {
 
 // renewBatch renews with as many daemons as the quorum wants.
 func (a *agent) renewBatch(ctx context.Context, batch []gate.Image) {
-	done := 0
+	distinct := map[string]bool{}
 	for _, s := range a.sessions {
 		conn, err := s.ready()
 		if err != nil || conn == nil {
+			continue
+		}
+		by := a.counts(s)
+		if by == "" || distinct[by] {
 			continue
 		}
 		if err := a.renewWith(ctx, s, conn, batch); err != nil {
 			a.log.WarnContext(ctx, "tickets were not renewed", "peer", s.address, "code", verdict.CodeOf(err), "err", err)
 			continue
 		}
-		if done++; done >= a.gate.Quorum {
+		if distinct[by] = true; len(distinct) >= a.gate.Quorum {
 			return
 		}
 	}

@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,6 +102,41 @@ func TestQuorum(t *testing.T) {
 	w.want(w.gate(image("a")), "")
 	if d := w.gate(image("b")); d.Allowed() {
 		t.Errorf("got %s, want a denial", d.Line())
+	}
+}
+
+// TestQuorumByChip: two daemons on one processor are one, and only one is asked.
+func TestQuorumByChip(t *testing.T) {
+	t.Parallel()
+	for _, chips := range []int{1, 2} {
+		w := newWorld(t)
+		w.config.Quorum, w.config.QuorumBy = 2, gate.ByChip
+		var daemons []*fake
+		for i := range 2 {
+			f := w.prepare(fmt.Sprint("assayd-", i))
+			f.snp.VCEK.HWID[0] = byte(1 + i*(chips-1))
+			f.snp.Report.ChipID = f.snp.VCEK.HWID
+			check(t, f.load(w.set(3), w.owners()))
+			f.start()
+			w.config.Daemons = append(w.config.Daemons, f.address)
+			daemons = append(daemons, f)
+		}
+		w.start()
+		w.eventually("both daemons", func() bool { return w.accepted() == 2 })
+		if chips == 2 {
+			w.eventually("a pass by two", func() bool { return w.gate(image("a")).Allowed() })
+			w.stop()
+			continue
+		}
+		w.want(w.gate(image("a")), verdict.TicketQuorum)
+		asked := 0
+		for _, f := range daemons {
+			f.with(func(f *fake) { asked += f.verified[image("a")] })
+		}
+		if asked != 1 {
+			t.Errorf("%d daemons on one chip were asked, want 1", asked)
+		}
+		w.stop()
 	}
 }
 

@@ -102,9 +102,11 @@ type Config struct {
 	Owners verdict.Owners `json:"owners"`
 	// MinHead is the lowest head counter that counts, at least 1.
 	MinHead uint64 `json:"min_head"`
-	// Quorum is how many daemons, counted by boot, must have decided the same,
+	// Quorum is how many daemons, counted by QuorumBy, must have decided the same,
 	// 1 to MaxQuorum.
 	Quorum int `json:"quorum"`
+	// QuorumBy says in what they have to differ.
+	QuorumBy Distinct `json:"quorum_by,omitempty"`
 	// StatusAge is how old the newest status may be, by the node's clock, up to
 	// MaxStatusAge.
 	StatusAge Duration `json:"status_age"`
@@ -208,6 +210,9 @@ func (c Config) Wrong() (member string, err error) {
 	}
 	if c.Quorum < 1 || c.Quorum > MaxQuorum {
 		return "quorum", fmt.Errorf("got %d, want 1 to %d", c.Quorum, MaxQuorum)
+	}
+	if !c.QuorumBy.known() {
+		return "quorum_by", fmt.Errorf("got %.32q, want boot, chip, vendor or operator", c.QuorumBy)
 	}
 	switch c.Mode {
 	case Enforce, Audit, Off:

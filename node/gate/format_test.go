@@ -87,6 +87,7 @@ func TestConfigMisuse(t *testing.T) {
 		{"forged kid", `"kid": "`, `"kid": "x`, "owners: "},
 		{"min_head", `"min_head": 1`, `"min_head": 0`, "min_head: got 0"},
 		{"quorum", `"quorum": 1`, `"quorum": 0`, "quorum: got 0"},
+		{"quorum_by", `"quorum": 1`, `"quorum": 1, "quorum_by": "rack"`, `quorum_by: got "rack"`},
 		{"quorum as text", `"quorum": 1`, `"quorum": "1"`, "cannot unmarshal"},
 		{"status age", `"5m0s"`, `"2h"`, "status_age: got 2h0m0s"},
 		{"negative deadline", `"deadline": "2s"`, `"deadline": "-2s"`, "deadline: got -2s"},

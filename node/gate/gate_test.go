@@ -103,6 +103,17 @@ func TestDecide(t *testing.T) {
 			w.answer.Statements = append(w.answer.Statements, second.issuer)
 			w.answer.Tickets = append(w.answer.Tickets, w.ticket(second, nil))
 		}},
+		{name: "two boots on one chip", code: verdict.TicketQuorum, change: two(gate.ByChip, func(_, second *daemon) { second.issuer.Chip = "01" })},
+		{name: "two chips", allow: true, change: two(gate.ByChip, func(_, second *daemon) { second.issuer.Chip = "02" })},
+		{name: "a chip and one that is not told", code: verdict.TicketQuorum, change: two(gate.ByChip, func(_, _ *daemon) {})},
+		{name: "chips that are not told", code: verdict.TicketQuorum, change: two(gate.ByChip, func(first, _ *daemon) { first.issuer.Chip = "" })},
+		{name: "two daemons of one vendor", code: verdict.TicketQuorum, change: two(gate.ByVendor, func(_, second *daemon) { second.issuer.Chip = "02" })},
+		{name: "two daemons of one operator", code: verdict.TicketQuorum, change: two(gate.ByOperator, func(_, second *daemon) { second.issuer.Chip = "02" })},
+		{name: "two operators", allow: true, change: two(gate.ByOperator, func(_, second *daemon) {
+			s := second.issuer.Statement
+			s.Issuer = "spiffe://other.assay.invalid/assay/d/dev/assayd"
+			second.set(t, s)
+		})},
 
 		// Reference entry gone, or denied: dead at once.
 		{name: "measurement not in the references any more", code: verdict.StatusSignature, change: func(w *world) {
@@ -310,6 +321,19 @@ func tickets(change func(*verdict.Ticket)) func(*world) {
 
 func status(change func(*verdict.Status)) func(*world) {
 	return func(w *world) { w.answer.Status = w.status(w.daemon, change) }
+}
+
+// two asks for a quorum of two and has two daemons that let through, the first on
+// chip 01. change says in what they differ.
+func two(by gate.Distinct, change func(first, second *daemon)) func(*world) {
+	return func(w *world) {
+		w.config.Quorum, w.config.QuorumBy = 2, by
+		second := w.newDaemon()
+		w.daemon.issuer.Chip = "01"
+		change(w.daemon, second)
+		w.answer.Statements = []verdict.Issuer{w.daemon.issuer, second.issuer}
+		w.answer.Tickets = append(w.answer.Tickets, w.ticket(second, nil))
+	}
 }
 
 func denies(list verdict.DenyList) func(*world) {

@@ -3,6 +3,7 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -403,13 +404,14 @@ func rank(err error) int {
 	return len(order)
 }
 
-// quorum lets through where tickets of enough distinct boots do. A boot counts
-// once, by the key that signed the core, whoever signed the ticket: daemons share
+// quorum lets through where tickets of enough distinct daemons do. A daemon counts
+// by the key that signed the core, whoever signed the ticket: daemons share
 // cores.
 func (k Knowledge) quorum(image Image, tickets []string, check verdict.TicketCheck) Decision {
 	var refusal error
 	var best Decision
-	boots := map[string]bool{}
+	distinct := map[string]bool{}
+	passed := 0
 	for _, token := range tickets[:min(len(tickets), MaxQuorum)] {
 		t, err := verdict.CheckTicket(token, check)
 		if err != nil {
@@ -422,7 +424,10 @@ func (k Knowledge) quorum(image Image, tickets []string, check verdict.TicketChe
 		if !ok {
 			continue
 		}
-		boots[issuer.Statement.Boot] = true
+		passed++
+		if by := k.Config.QuorumBy.Of(issuer); by != "" {
+			distinct[by] = true
+		}
 		outcome, _ := t.Outcome(check.Namespace)
 		// Of several that let through, the least good one is told: whoever says
 		// audit-fail has seen something.
@@ -432,10 +437,10 @@ func (k Knowledge) quorum(image Image, tickets []string, check verdict.TicketChe
 		best.Simulated = best.Simulated || issuer.Kind == verdict.KindSimulatedSNP
 	}
 	switch {
-	case len(boots) == 0 && refusal != nil:
+	case passed == 0 && refusal != nil:
 		return denied(refusal)
-	case len(boots) < k.Config.Quorum:
-		return denied(verdict.Refuse(verdict.TicketQuorum, "%d daemons let %s through, want %d", len(boots), image, k.Config.Quorum))
+	case len(distinct) < k.Config.Quorum:
+		return denied(verdict.Refuse(verdict.TicketQuorum, "daemons let %s through that count as %d by %s, want %d", image, len(distinct), cmp.Or(k.Config.QuorumBy, ByBoot), k.Config.Quorum))
 	}
 	best.Unwitnessed = k.Config.AllowUnwitnessed && best.Ticket.Log != nil
 	best.Note.Code = best.Ticket.Code

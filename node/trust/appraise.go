@@ -101,7 +101,7 @@ func (c Config) appraise(collection []byte, q Question, at time.Time) (Appraisal
 		return Appraisal{}, err
 	}
 	a := Appraisal{
-		Issuer: verdict.Issuer{Digest: result.StatementDigest, Statement: result.Statement, Kind: string(result.Kind), Measurement: result.Measurement},
+		Issuer: verdict.Issuer{Digest: result.StatementDigest, Statement: result.Statement, Kind: string(result.Kind), Measurement: result.Measurement, Chip: result.Chip()},
 		Result: result, Collection: collection, Nonce: q.Nonce, Accepted: at, Simulated: result.Simulated,
 		// Nobody witnesses logs yet.
 		Unwitnessed: true,

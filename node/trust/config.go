@@ -63,8 +63,10 @@ type Config struct {
 	MinHead uint64 `yaml:"min-head"`
 	// TEE says which evidence is believed.
 	TEE TEE `yaml:"tee"`
-	// Quorum is how many daemons, counted by boot, must have decided the same.
+	// Quorum is how many daemons, counted by QuorumBy, must have decided the same.
 	Quorum int `yaml:"quorum"`
+	// QuorumBy is boot (the default), chip, vendor or operator.
+	QuorumBy gate.Distinct `yaml:"quorum-by,omitempty"`
 	// Mode is an upper bound: enforce, audit or off.
 	Mode gate.Mode `yaml:"mode"`
 	// Offline is deny or last-known (the default).
@@ -439,7 +441,7 @@ func (c Config) gate() (gate.Config, error) {
 	}
 	return gate.Config{
 		V: 1, Profile: c.Profile, Node: c.Node, Cluster: c.Cluster, Socket: c.Socket, State: c.StateDir, Owners: owners,
-		MinHead: c.MinHead, Quorum: c.Quorum, StatusAge: gate.Duration(c.StatusAge), Offline: c.Offline, MaxOffline: gate.Duration(c.MaxOffline),
+		MinHead: c.MinHead, Quorum: c.Quorum, QuorumBy: c.QuorumBy, StatusAge: gate.Duration(c.StatusAge), Offline: c.Offline, MaxOffline: gate.Duration(c.MaxOffline),
 		AgentUID: c.AgentUID, Mode: c.Mode, Deadline: gate.Duration(c.Deadline), AllowUnwitnessed: c.AllowUnwitnessed,
 	}, nil
 }

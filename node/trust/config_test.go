@@ -166,6 +166,7 @@ func TestConfigMisuse(t *testing.T) {
 		{"owner key", replace("PUBLIC KEY", "PRIVATE KEY"), "owners: key 1: ", ""},
 		{"min-head 0", replace("min-head: 1", "min-head: 0"), "min-head: got 0", ""},
 		{"quorum 0", replace("quorum: 1", "quorum: 0"), "quorum: got 0", ""},
+		{"quorum-by", replace("quorum: 1", "quorum: 1\nquorum-by: rack"), `quorum-by: got "rack"`, ""},
 		{"quorum above daemons", replace("quorum: 1", "quorum: 2"), "quorum: got 2, and 1 daemons are named", ""},
 		{"mode", replace("mode: enforce", "mode: maybe"), `mode: got "maybe"`, ""},
 		{"offline", replace("offline: last-known", "offline: always"), `offline: got "always"`, ""},

@@ -143,6 +143,9 @@ func (a *app) verifyByServer(ctx context.Context, ref verifier.Reference, f *ver
 	if err != nil {
 		return ans, err
 	}
+	if d.config.Quorum > 1 {
+		return ans, firstOf(verdict.Misused("give it a trust.yaml of its own with quorum: 1", "trust.yaml demands that %d daemons decide, and this command asks one", d.config.Quorum), d.close())
+	}
 	resp, err := d.conn.Verify(ctx, &assayv1.VerifyRequest{Repository: img.Repository, Digest: string(img.Digest), HeadCounter: d.head.Counter, OwnCore: true})
 	if err != nil {
 		return ans, firstOf(d.conn.Err(err), d.close())

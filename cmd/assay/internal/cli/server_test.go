@@ -108,6 +108,9 @@ func TestServer(t *testing.T) {
 	must(t, "dev", "init", strange, "--assayd", self, "--listen", addr)
 	ciSocket := "unix://" + filepath.Join(dir, "svid", "ci.sock")
 	otherSimulator := filepath.Join(base, "simulator.yaml")
+	quorum := filepath.Join(base, "quorum.yaml")
+	two := strings.NewReplacer("quorum: 1", "quorum: 2", "- "+addr, "- "+addr+"\n  - "+other)
+	write(t, quorum, []byte(two.Replace(string(read(t, filepath.Join(dir, "ci", devdir.TrustFile))))))
 	root := func(dir string) string {
 		for line := range strings.Lines(string(read(t, filepath.Join(dir, "ci", devdir.TrustFile)))) {
 			if strings.Contains(line, "- sha256:") {
@@ -150,6 +153,7 @@ func TestServer(t *testing.T) {
 		{name: "another configuration", args: []string{"verify", y.image(y.keyless), "--server", other, "--trust", filepath.Join(dir, "ci", devdir.TrustFile)}, status: 1, code: verdict.IssuerConfig},
 		{name: "another owner", args: []string{"verify", y.image(y.keyless), "--server", addr, "--trust", filepath.Join(strange, "ci", devdir.TrustFile), "--workload-api", ciSocket}, status: 1, code: verdict.HeadSignature},
 		{name: "another simulator", args: []string{"verify", y.image(y.keyless), "--server", addr, "--trust", otherSimulator}, status: 1, code: verdict.EndorsementUntrusted},
+		{name: "a quorum of two", args: []string{"verify", y.image(y.keyless), "--server", addr, "--trust", quorum}, status: 2, stderr: []string{"demands that 2 daemons decide, and this command asks one"}},
 		{name: "nobody there", args: []string{"verify", y.image(y.keyless), "--server", freeAddress(t), "--trust", filepath.Join(dir, "ci", devdir.TrustFile)}, status: 3, code: verdict.DaemonUnreachable},
 		{name: "no Workload API", args: append(at("ci", "verify", y.image(y.keyless)), "--workload-api", "unix:///nowhere/x.sock", "--timeout", "500ms"), status: 3, code: verdict.SVIDMissing},
 		{name: "role that may not ask", args: at("auditor", "verify", y.image(y.keyless)), status: 1, code: verdict.PeerRole},
