@@ -60,13 +60,19 @@ type agent struct {
 	accepted map[verdict.Digest]trust.Appraisal
 	known    []attest.KnownAK
 	marks    gate.Marks
-	status   string         // the newest
-	statusAt int64          // its iat
-	statusOf verdict.Digest // the statement that it is under
+	status   pulse                    // the newest
+	pulses   map[verdict.Digest]pulse // the newest by each statement
 	// generation counts changes of head, statements and status, from 1.
 	generation uint64
 	images     map[string]*entry
 	flights    map[string]*flight
+}
+
+// A pulse is a status that was accepted.
+type pulse struct {
+	token string
+	at    int64          // its iat
+	of    verdict.Digest // the statement that it is under
 }
 
 // Run is the agent of one node until ctx ends; then it returns nil once all has
@@ -89,7 +95,7 @@ func Run(ctx context.Context, c trust.Config, log *slog.Logger) error {
 	}
 	a := &agent{
 		config: c, gate: gateConfig, log: log, store: st, stopped: ctx, slots: make(chan struct{}, maxFetches), changed: make(chan struct{}),
-		accepted: map[verdict.Digest]trust.Appraisal{}, images: map[string]*entry{}, flights: map[string]*flight{},
+		accepted: map[verdict.Digest]trust.Appraisal{}, pulses: map[verdict.Digest]pulse{}, images: map[string]*entry{}, flights: map[string]*flight{},
 		generation: 1,
 	}
 	for _, address := range c.Daemons {
@@ -215,7 +221,8 @@ func (a *agent) load() error {
 	if data, err := a.store.read(gate.StatusFile, gate.MaxRecord); err == nil && data != nil {
 		if record, err := gate.ParseStatusRecord(data); err == nil {
 			if s, err := verdict.OpenStatus(record.Status, a.issuersLocked()); err == nil {
-				a.status, a.statusAt, a.statusOf = record.Status, s.Iat, s.Stmt
+				a.status = pulse{record.Status, s.Iat, s.Stmt}
+				a.pulses[s.Stmt] = a.status
 			}
 		}
 	}
@@ -343,6 +350,12 @@ func (a *agent) offerHead(raw []byte, from string) error {
 	changed, err := a.heads.Offer(set, time.Now())
 	if err != nil {
 		code := verdict.CodeOf(err)
+		if code == verdict.HeadRollback {
+			// On its way while another daemon brought a newer one, or of a daemon that
+			// is behind: its status tells, and it is given the newer one.
+			a.log.Info("older head was offered", "peer", from, "code", code)
+			return nil
+		}
 		a.log.Error("offered head is not accepted", "peer", from, "code", code, "err", err)
 		return err
 	}
@@ -369,15 +382,14 @@ func (a *agent) saveHead() {
 	a.saveMarks()
 }
 
-// headChanged stores the head that is held now before what rests on it.
+// headChanged judges what is held by the head that is held now, and stores that head
+// before what rests on it.
 func (a *agent) headChanged() {
 	head, _, ok := a.heads.Current()
 	if !ok {
 		return
 	}
-	a.saveHead()
 	a.log.Info("head loaded", "head", head.Counter)
-
 	a.mu.Lock()
 	a.generation++
 	for digest, old := range a.accepted {
@@ -389,16 +401,47 @@ func (a *agent) headChanged() {
 		}
 		a.accepted[digest] = judged
 	}
+	a.choosePulse()
 	for _, e := range a.images {
 		if len(e.tickets) > 0 {
 			e.due = time.Now()
 		}
 	}
 	a.mu.Unlock()
+	a.saveHead()
 	a.saveIssuers()
+	a.saveStatus()
 	for _, s := range a.sessions {
 		s.poke()
 	}
+}
+
+// choosePulse takes the newest status by a statement that is accepted: where that of
+// another daemon was newer, and the daemon is none any more, what the others say
+// still counts. The caller holds mu.
+func (a *agent) choosePulse() {
+	for of := range a.pulses {
+		if _, ok := a.accepted[of]; !ok {
+			delete(a.pulses, of)
+		}
+	}
+	if _, ok := a.pulses[a.status.of]; ok || len(a.pulses) == 0 {
+		return
+	}
+	a.status = pulse{}
+	for _, p := range a.pulses {
+		if p.at >= a.status.at {
+			a.status = p
+		}
+	}
+}
+
+func (a *agent) saveStatus() {
+	a.store.save(gate.StatusFile, func() (any, error) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return json.Marshal(gate.StatusRecord{V: 1, Status: a.status.token})
+	})
 }
 
 // slim leaves out the files that a gate does not read.
@@ -443,6 +486,10 @@ func (a *agent) saveIssuers() {
 func (a *agent) accept(x trust.Appraisal) error {
 	s := x.Issuer.Statement
 	a.mu.Lock()
+	if head, _, _ := a.heads.Current(); head.Digest != s.Head.Digest {
+		a.mu.Unlock()
+		return errAgain // a newer head came while it was appraised under this one
+	}
 	i := slices.IndexFunc(a.marks.Boots, func(m gate.BootMark) bool { return m.Boot == s.Boot })
 	if i >= 0 && a.marks.Boots[i].Seq > s.Seq {
 		seq := a.marks.Boots[i].Seq

@@ -252,8 +252,8 @@ func (a *agent) look(image gate.Image) (gate.Answer, gate.Decision) {
 
 // collect makes an answer of an entry. The caller holds mu.
 func (a *agent) collect(e *entry) gate.Answer {
-	out := gate.Answer{Status: a.status, Known: e.known[""]}
-	need := map[verdict.Digest]bool{a.statusOf: true}
+	out := gate.Answer{Status: a.status.token, Known: e.known[""]}
+	need := map[verdict.Digest]bool{a.status.of: true}
 	for _, h := range e.tickets {
 		if len(out.Tickets) >= a.gate.Quorum+1 {
 			break

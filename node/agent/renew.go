@@ -110,6 +110,7 @@ func (a *agent) tidy() {
 	for digest, x := range a.accepted {
 		if now.After(time.Unix(x.Issuer.Statement.NotAfter, 0).Add(gate.MaxOffline)) {
 			delete(a.accepted, digest)
+			delete(a.pulses, digest)
 		}
 	}
 	for key, e := range a.images {

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"github.com/assayd/assay/audit/proof"
-	"github.com/assayd/assay/node/gate"
 	"github.com/assayd/assay/node/trust"
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/verdict"
@@ -337,19 +335,16 @@ func rootText(root proof.Hash) string { return base64.StdEncoding.EncodeToString
 func (a *agent) takeStatus(token string, s verdict.Status) {
 	a.seen(s.Iat)
 	a.mu.Lock()
-	newer := s.Iat >= a.statusAt
+	a.pulses[s.Stmt] = pulse{token, s.Iat, s.Stmt}
+	newer := s.Iat >= a.status.at
 	if newer {
-		a.status, a.statusAt, a.statusOf = token, s.Iat, s.Stmt
+		a.status = a.pulses[s.Stmt]
 		a.generation++
 	}
 	a.mu.Unlock()
 	if !newer {
 		return
 	}
-	a.store.save(gate.StatusFile, func() (any, error) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return json.Marshal(gate.StatusRecord{V: 1, Status: a.status})
-	})
+	a.saveStatus()
 	a.saveMarks()
 }

@@ -3,9 +3,11 @@
 package agent_test
 
 import (
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,7 +124,7 @@ func TestQuorumByChip(t *testing.T) {
 			daemons = append(daemons, f)
 		}
 		w.start()
-		w.eventually("both daemons", func() bool { return w.accepted() == 2 })
+		w.eventually("both daemons", func() bool { return strings.Count(w.log.String(), "daemon is accepted") == 2 })
 		if chips == 2 {
 			w.eventually("a pass by two", func() bool { return w.gate(image("a")).Allowed() })
 			w.stop()
@@ -131,13 +133,68 @@ func TestQuorumByChip(t *testing.T) {
 		w.want(w.gate(image("a")), verdict.TicketQuorum)
 		asked := 0
 		for _, f := range daemons {
-			f.with(func(f *fake) { asked += f.verified[image("a")] })
+			f.with(func(f *fake) { asked += min(f.verified[image("a")], 1) })
 		}
 		if asked != 1 {
 			t.Errorf("%d daemons on one chip were asked, want 1", asked)
 		}
 		w.stop()
 	}
+}
+
+// TestRoll: owners add an entry for the next build, daemons of it start, and the old
+// entry goes: the node lets an image through all the time, by whom the references
+// name then, and back again.
+func TestRoll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.grace = 60
+	old := w.daemon("old")
+	next := w.prepare("next")
+	next.snp.Report.Measurement[0] ^= 1
+	check(t, next.load(w.set(3), w.owners()))
+	next.start()
+	w.config.Daemons = append(w.config.Daemons, next.address)
+	w.start()
+	w.want(w.gate(image("a")), "")
+	w.logged("daemon is not usable", "code="+string(verdict.GuestMeasurement))
+
+	template, counter := w.refs.Entries[0], uint64(3)
+	// under brings a head with entries of these to both daemons, and waits until they,
+	// and no others, count; the image never stops.
+	under := func(what string, of ...*fake) {
+		t.Helper()
+		w.refs.Entries = nil
+		for _, f := range of {
+			e := template
+			e.Name, e.Measurement = f.id, hex.EncodeToString(f.snp.Report.Measurement[:])
+			w.refs.Entries = append(w.refs.Entries, e)
+		}
+		counter++
+		for _, f := range []*fake{old, next} {
+			check(t, f.load(w.set(counter), w.owners()))
+		}
+		w.eventually(what, func() bool {
+			d := w.gate(image("a"))
+			if !d.Allowed() {
+				t.Fatalf("%s: %s", what, d.Line())
+			}
+			data, err := os.ReadFile(filepath.Join(w.config.StateDir, gate.IssuersFile))
+			check(t, err)
+			list, err := gate.ParseIssuers(data)
+			check(t, err)
+			accepted := map[string]bool{}
+			for _, i := range list.Issuers {
+				accepted[i.Issuer.Measurement] = true
+			}
+			return len(accepted) == len(of) && w.marks().Head.Counter == counter &&
+				!slices.ContainsFunc(w.refs.Entries, func(e verdict.ReferenceEntry) bool { return !accepted[e.Measurement] })
+		})
+	}
+	under("both", old, next)
+	under("the next alone", next)
+	under("both again", old, next)
+	under("the old alone", old)
 }
 
 func TestSecondDaemonAnswersWhenTheFirstIsDown(t *testing.T) {

@@ -7,10 +7,24 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/assayd/assay/verdict"
 )
+
+// For settle after a new head a denial for what is under the head before is looked at
+// again, as often as settlePauses says: what the agent answered may be that, and its
+// files come one by one. Without that a change of daemons would deny what both old
+// and new let through.
+const settle = 2 * time.Second
+
+var settlePauses = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond}
+
+// transient are codes of what is under the head before.
+var transient = []verdict.Code{
+	verdict.StatusRollback, verdict.StatusSignature, verdict.StatusStale, verdict.TicketHead, verdict.TicketStatement, verdict.TicketQuorum,
+}
 
 // agentShare is what is kept of the deadline for the check after the agent's
 // answer.
@@ -82,25 +96,60 @@ func (g *Gate) decide(ctx context.Context, q Query, at time.Time) (Decision, err
 		return Decision{}, err
 	}
 	image := Image{Repository: repository, Digest: digest}
+	for try := 0; ; try++ {
+		d, k, err := g.decideOnce(ctx, q.Name, image, at)
+		if err != nil || d.Exception != "" || !slices.Contains(transient, verdict.CodeOf(d.Err)) || try == len(settlePauses) ||
+			!k.unsettled(at) || !pause(ctx, settlePauses[try]) {
+			return d, err
+		}
+	}
+}
+
+// unsettled tells whether the agent, which answers, has the head since a moment ago,
+// or is about to write down since when.
+func (k Knowledge) unsettled(at time.Time) bool {
+	if k.AgentErr != nil || k.HeadErr != nil || k.Marks.Head.Counter == 0 {
+		return false
+	}
+	return k.Marks.Head.Counter < k.Head.Counter || at.Sub(since(k.Marks, k.Head)).Abs() < settle
+}
+
+// pause waits, unless there would be no time for another look then.
+func pause(ctx context.Context, long time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < long+2*agentShare {
+		return false
+	}
+	t := time.NewTimer(long)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// decideOnce decides by what agent and folder say now, and returns what they said.
+func (g *Gate) decideOnce(ctx context.Context, name string, image Image, at time.Time) (Decision, Knowledge, error) {
 	// The agent is asked first: it may bring a newer head to the folder meanwhile.
-	a, agentErr := g.ask(ctx, q.Name, digest)
+	a, agentErr := g.ask(ctx, name, image.Digest)
 	state, err := OpenState(g.config.State, g.config.AgentUID)
 	if err != nil {
-		return Decision{}, verdict.Fail(stateCode(err, verdict.HeadMissing), "deciding about %s: %w", image, err)
+		return Decision{}, Knowledge{}, verdict.Fail(stateCode(err, verdict.HeadMissing), "deciding about %s: %w", image, err)
 	}
 	k := g.Knowledge(state, at)
 	k.AgentErr = agentErr
 	if agentErr != nil {
-		if a, err = state.Answer(repository, digest); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if a, err = state.Answer(image.Repository, image.Digest); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			// Exceptions work with everything else broken.
 			k.AgentErr = errors.Join(agentErr, err)
 		}
 	}
 	d := Judge(k, image, a, at)
 	if d.Exception != "" {
-		g.noteUse(state, k, &d, digest, at)
+		g.noteUse(state, k, &d, image.Digest, at)
 	}
-	return d, nil
+	return d, k, nil
 }
 
 // ask asks the agent, and leaves time for the check.
