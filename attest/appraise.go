@@ -141,6 +141,18 @@ func (t *Trust) check(floors verdict.Floors) error {
 	return nil
 }
 
+// checkBare does so for evidence without an issuer statement, which alone names a
+// configuration.
+func (t *Trust) checkBare(floors verdict.Floors) error {
+	if err := t.check(floors); err != nil {
+		return err
+	}
+	if t.SNP.HostDataIsConfig {
+		return verdict.Misused("name values of HOST_DATA", "appraising: HOST_DATA is demanded to be the configuration's digest, and there is no issuer statement that names one")
+	}
+	return nil
+}
+
 // Input is what a relying party brings to an appraisal.
 type Input struct {
 	// MyNonce is the nonce that the caller sent for this evidence.
@@ -306,7 +318,7 @@ func AppraiseEvidence(collection []byte, expected Expected, trust Trust, known [
 		}
 	}()
 	defer recoverMalformed(&err)
-	if err := trust.check(expected.Floors); err != nil {
+	if err := trust.checkBare(expected.Floors); err != nil {
 		return Result{}, err
 	}
 	if len(expected.Entries) == 0 {

@@ -77,7 +77,7 @@ func AppraiseAzureSNP(collection []byte, expected AzureExpected, trust Trust, at
 		}
 	}()
 	defer recoverMalformed(&err)
-	if err := trust.check(verdict.Floors{}); err != nil {
+	if err := trust.checkBare(verdict.Floors{}); err != nil {
 		return AzureResult{}, err
 	}
 	c, evidence, hcl, err := expected.open(collection, HCLSNP)
@@ -227,7 +227,10 @@ func (e *AzureExpected) appraise(result *AzureResult, hcl *HCLReport, reportData
 
 // claim turns the claims of the platform into those of the machine.
 func (e *AzureExpected) claim(c *Claims) {
-	if len(e.VMIDs) > 0 && !e.AllowAnyParavisor {
+	switch {
+	case e.AllowAnyParavisor: // on an accepted chip, too, whoever rents it runs what he likes
+		c.InstanceIdentity = NoClaim
+	case len(e.VMIDs) > 0:
 		c.InstanceIdentity = Affirming
 	}
 	if len(e.TPM.Values) == 0 || e.AllowAnyParavisor {

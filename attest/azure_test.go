@@ -67,6 +67,34 @@ func TestAppraiseAzure(t *testing.T) {
 	}
 }
 
+// TestAzureOnAChip: which chip a machine is on says which machine it is, but not where
+// any paravisor is accepted.
+func TestAzureOnAChip(t *testing.T) {
+	z := attesttest.NewAzureSNP(t, azureNonce)
+	trust := z.Trust(t)
+	trust.SNP = attest.SNPTrust{Chips: [][64]byte{z.SNP.VCEK.HWID}}
+	for what, tt := range map[string]struct {
+		change func(*attest.AzureExpected)
+		want   attest.Claim
+	}{
+		"its paravisor":              {func(*attest.AzureExpected) {}, attest.Affirming},
+		"its paravisor, any machine": {func(e *attest.AzureExpected) { e.VMIDs = nil }, attest.Affirming},
+		"any paravisor":              {func(e *attest.AzureExpected) { e.Measurements, e.AllowAnyParavisor = nil, true }, attest.NoClaim},
+		"any paravisor and machine":  {func(e *attest.AzureExpected) { e.Measurements, e.AllowAnyParavisor, e.VMIDs = nil, true, nil }, attest.NoClaim},
+	} {
+		expected := z.Expected()
+		tt.change(&expected)
+		got, err := attest.AppraiseAzureSNP(z.Bytes(t), expected, trust, attesttest.At)
+		if err != nil || got.Claims.InstanceIdentity != tt.want || got.Claims.Hardware != attest.Affirming {
+			t.Errorf("%s: got %+v, %v, want InstanceIdentity %d", what, got.Claims, err, tt.want)
+		}
+	}
+	trust.SNP.Chips[0][0] ^= 1
+	if _, err := attest.AppraiseAzureSNP(z.Bytes(t), z.Expected(), trust, attesttest.At); verdict.CodeOf(err) != verdict.PlatformChip {
+		t.Errorf("another chip: got %v", err)
+	}
+}
+
 // An azureCase changes one thing of what is otherwise accepted.
 type azureCase struct {
 	name   string
@@ -286,6 +314,14 @@ func TestAzureMisuse(t *testing.T) {
 	}
 	if _, err := attest.AppraiseAzureSNP(z.Bytes(t), z.Expected(), attest.Trust{}, attesttest.At); err == nil {
 		t.Error("a trust that accepts nothing is an answer")
+	}
+	config := z.Trust(t)
+	config.SNP.HostDataIsConfig = true
+	for name, data := range map[string][]byte{"good": z.Bytes(t), "of no form": nil} {
+		_, err := attest.AppraiseAzureSNP(data, z.Expected(), config, attesttest.At)
+		if _, ok := errors.AsType[*verdict.Misuse](err); !ok || !strings.Contains(err.Error(), "no issuer statement") {
+			t.Errorf("%s evidence, the digest of a configuration demanded: got %v", name, err)
+		}
 	}
 	allowed := z.Trust(t)
 	allowed.AllowVMPLs = []uint32{2}

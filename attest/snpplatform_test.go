@@ -349,9 +349,11 @@ func TestMisuseSNPTrust(t *testing.T) {
 		s, in := goodSNP(t, attest.SNP)
 		in.Trust.SNP.HostDataIsConfig = true
 		expected := attest.Expected{ReportData: verdict.ReportData(s.Statement, s.Nonces), Entries: in.References.Entries, Floors: in.References.Floors}
-		_, err := attest.AppraiseEvidence(s.Bytes(t), expected, in.Trust, nil, attesttest.At)
-		if _, ok := errors.AsType[*verdict.Misuse](err); !ok {
-			t.Errorf("got %v, want a misuse", err)
+		for name, data := range map[string][]byte{"good": s.Bytes(t), "of no form": nil} {
+			_, err := attest.AppraiseEvidence(data, expected, in.Trust, nil, attesttest.At)
+			if _, ok := errors.AsType[*verdict.Misuse](err); !ok || !strings.Contains(err.Error(), "no issuer statement") {
+				t.Errorf("%s: got %v, want a misuse", name, err)
+			}
 		}
 	})
 }

@@ -182,16 +182,14 @@ func (s *SNPTrust) hasFloor(roots []SNPRoot) bool {
 	return !slices.ContainsFunc(roots, func(r SNPRoot) bool { return s.MinTCBOf[r.Line] == TCB{} })
 }
 
-// hostData returns the accepted values of HOST_DATA.
+// hostData returns the accepted values of HOST_DATA. Where they are the configuration's
+// digest there is a statement: Trust.checkBare was asked before there was evidence.
 func (s *SNPTrust) hostData(statement *verdict.Statement) ([][32]byte, error) {
 	if !s.HostDataIsConfig {
 		if len(s.HostData) == 0 {
 			return make([][32]byte, 1), nil
 		}
 		return s.HostData, nil
-	}
-	if statement == nil {
-		return nil, verdict.Misused("", "appraising SNP report: HOST_DATA is demanded to be the configuration's digest, and there is no issuer statement that names one")
 	}
 	digest, ok := statement.Config.Bytes()
 	if !ok {
