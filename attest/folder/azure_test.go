@@ -56,9 +56,14 @@ func azureFolder(t *testing.T, z *attesttest.Azure) (fstest.MapFS, object) {
 		roots := z.Trust(t).SNPRoots
 		put("ark", roots[0].ARK.Raw)
 		put("ask", roots[0].ASK.Raw)
-		of["endorsements"] = []any{object{"type": "amd-vcek", "file": attest.LabelVCEK}, object{"type": "amd-crl", "file": attest.LabelCRL}}
-		of["roots"] = []any{object{"type": "amd-ark", "file": "ark"}, object{"type": "amd-ask", "file": "ask"}}
-		maps.Copy(policy, object{"products": []any{"Milan"}, "measurements": []any{measurement}, "vmpl": []any{0}})
+		put("asvk", roots[0].ASVK.Raw)
+		leaf, signer := "amd-vcek", "vcek"
+		if z.SNP.VLEK != nil {
+			leaf, signer = "amd-vlek", "vlek"
+		}
+		of["endorsements"] = []any{object{"type": leaf, "file": leaf}, object{"type": "amd-crl", "file": attest.LabelCRL}}
+		of["roots"] = []any{object{"type": "amd-ark", "file": "ark"}, object{"type": "amd-ask", "file": "ask"}, object{"type": "amd-asvk", "file": "asvk"}}
+		maps.Copy(policy, object{"products": []any{"Milan"}, "signers": []any{signer}, "measurements": []any{measurement}, "vmpl": []any{0}, "allow_masked_chip_id": z.SNP.VLEK != nil})
 		return files, of
 	}
 	of["kind"], parts["td_quote"] = "azure-tdx", "td.bin"
@@ -82,9 +87,6 @@ func azureFolder(t *testing.T, z *attesttest.Azure) (fstest.MapFS, object) {
 // TestAzure: a folder of either platform, and one change to it.
 func TestAzure(t *testing.T) {
 	zeros := strings.Repeat("00", 48)
-	policy := func(name string, value any) func(fstest.MapFS, object) {
-		return func(_ fstest.MapFS, c object) { c["policy"].(object)[name] = value }
-	}
 	part := func(name string) func(fstest.MapFS, object) {
 		return func(_ fstest.MapFS, c object) { delete(c["parts"].(object), name) }
 	}
@@ -182,6 +184,35 @@ func TestAzure(t *testing.T) {
 	c["policy"].(object)["require_secure_boot"] = true
 	_, err := appraised(t, files, c)
 	wantRefusal(t, "a demand of Azure's for a bare TD", err, verdict.EvidenceUnsupported, "not for kind")
+}
+
+// TestAzureSNPDemands: what a policy demands of a bare report it demands of the one
+// that Azure's paravisor has, with the same codes.
+func TestAzureSNPDemands(t *testing.T) {
+	tests := snpDemands(t)
+	// It is not the policy that keeps reports of the guest out.
+	guest := reported(func(r *attest.SNPReport) { r.VMPL = 1 })
+	tests["a report of the guest, accepted"] = snpDemand{guest, policy("vmpl", []any{0, 1}), verdict.GuestVMPL, "VMPL is 1"}
+	tests["a report of the guest, nothing said"] = snpDemand{guest, undemanded("vmpl"), verdict.GuestVMPL, "VMPL is 1"}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			z := attesttest.NewAzureSNP(t, []byte("nonce"))
+			tt.made(z.SNP)
+			files, c := azureFolder(t, z)
+			tt.change(files, c)
+			r, err := appraised(t, files, c)
+			if tt.text == "" {
+				if err != nil || r.Measurement == "" || r.Azure == nil || r.Claims.InstanceIdentity != attest.Affirming {
+					t.Errorf("got %+v, %v", r, err)
+				}
+				return
+			}
+			wantRefusal(t, name, err, tt.code, tt.text)
+			if r.Measurement != "" || r.Relaxed != nil || r.Azure != nil || r.Claims != (attest.Claims{}) {
+				t.Errorf("with the error came %+v", r)
+			}
+		})
+	}
 }
 
 // TestRealAzure: a genuine VM with TDX as a folder, under the root that Intel

@@ -114,12 +114,6 @@ func tdxFolder(t *testing.T) (fstest.MapFS, object) {
 // TestTDX: a folder, and one change to it.
 func TestTDX(t *testing.T) {
 	zeros := strings.Repeat("00", 64)
-	policy := func(name string, value any) func(fstest.MapFS, object) {
-		return func(_ fstest.MapFS, c object) { c["policy"].(object)[name] = value }
-	}
-	member := func(name string, value any) func(fstest.MapFS, object) {
-		return func(_ fstest.MapFS, c object) { c[name] = value }
-	}
 	for name, tt := range map[string]struct {
 		change func(fstest.MapFS, object)
 		code   verdict.Code // "" with a text is a misuse
@@ -274,9 +268,6 @@ func TestTPM(t *testing.T) {
 			"policy": object{"bank": "sha256", "nonce": hex.EncodeToString(bound[:]), "required_pcrs": []any{0, 4, 9}, "require_event_log_for": []any{0, 4, 9}, "require_safe": true,
 				"reset_count": 2, "restart_count": 0, "pcr_values": object{"11": hex.EncodeToString(p.PCRs[11][:])}},
 		}
-	}
-	policy := func(name string, value any) func(fstest.MapFS, object) {
-		return func(_ fstest.MapFS, c object) { c["policy"].(object)[name] = value }
 	}
 	file := func(name string, data []byte) func(fstest.MapFS, object) {
 		return func(f fstest.MapFS, _ object) { f[name].Data = data }

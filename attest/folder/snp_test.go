@@ -58,86 +58,149 @@ func withVLEK(t *testing.T) func(*attesttest.SNP) {
 	return func(x *attesttest.SNP) { x.UseVLEK(t, "CN=cloud") }
 }
 
+// A change makes another folder of one.
+type change = func(fstest.MapFS, object)
+
+func unchanged(fstest.MapFS, object) {}
+
+// policy sets a demand, and undemanded takes one out.
+func policy(name string, value any) change {
+	return func(_ fstest.MapFS, c object) { c["policy"].(object)[name] = value }
+}
+
+func undemanded(name string) change {
+	return func(_ fstest.MapFS, c object) { delete(c["policy"].(object), name) }
+}
+
+func member(name string, value any) change {
+	return func(_ fstest.MapFS, c object) { c[name] = value }
+}
+
+// without takes one out of a list.
+func without(list, kind string) change {
+	return func(_ fstest.MapFS, c object) {
+		c[list] = slices.DeleteFunc(c[list].([]any), func(one any) bool { return one.(object)["type"] == kind })
+	}
+}
+
+func both(changes ...change) change {
+	return func(files fstest.MapFS, c object) {
+		for _, change := range changes {
+			change(files, c)
+		}
+	}
+}
+
+// reported changes a report before it is signed.
+func reported(change func(*attest.SNPReport)) func(*attesttest.SNP) {
+	return func(x *attesttest.SNP) { change(&x.Report) }
+}
+
+// An snpDemand is a change of a report before it is signed, or of the folder, and
+// what a policy with its members says.
+type snpDemand struct {
+	made   func(*attesttest.SNP)
+	change change
+	code   verdict.Code // "" with a text is a misuse
+	text   string
+}
+
+// snpDemands are those of a bare report and of Azure's alike. The folder that they
+// change demands VCEKs, a revocation list, the measurement and VMPL 0.
+func snpDemands(t *testing.T) map[string]snpDemand {
+	vlek := withVLEK(t)
+	smt := reported(func(r *attest.SNPReport) { r.Policy |= attest.SNPPolicySMT })
+	debug := reported(func(r *attest.SNPReport) { r.Policy |= attest.SNPPolicyDebug })
+	migratable := reported(func(r *attest.SNPReport) { r.Policy |= attest.SNPPolicyMigratable })
+	agent := reported(func(r *attest.SNPReport) { r.ReportIDMA = [32]byte{1} })
+	masked := reported(func(r *attest.SNPReport) { r.ChipID = [64]byte{} })
+	provisional := reported(func(r *attest.SNPReport) { r.CurrentTCB += 1 << 48 })
+	rollback := reported(func(r *attest.SNPReport) { r.CurrentVersion[0]++ })
+	return map[string]snpDemand{
+		"another measurement": {asIs, policy("measurements", []any{strings.Repeat("00", 48)}), verdict.GuestMeasurement, "measurement"},
+		"one of two measurements": {asIs, both(func(_ fstest.MapFS, c object) {
+			m := c["policy"].(object)
+			m["measurements"] = append([]any{strings.Repeat("00", 48)}, m["measurements"].([]any)...)
+		}), "", ""},
+		"another VMPL":              {asIs, policy("vmpl", []any{1}), verdict.GuestVMPL, "VMPL is 0"},
+		"one of two VMPLs":          {asIs, policy("vmpl", []any{0, 1}), "", ""},
+		"another product":           {asIs, policy("products", []any{"Genoa"}), verdict.EndorsementProduct, "product line"},
+		"one of two products":       {asIs, policy("products", []any{"Genoa", "Milan"}), "", ""},
+		"the floor that is met":     {asIs, policy("min_tcb", object{"bootloader": 4, "tee": 0, "snp": 24, "microcode": 219}), "", ""},
+		"a floor of the bootloader": {asIs, policy("min_tcb", object{"bootloader": 5}), verdict.TCBMinimum, "bootloader"},
+		"a floor of the TEE":        {asIs, policy("min_tcb", object{"tee": 1}), verdict.TCBMinimum, "tee"},
+		"a floor of SNP":            {asIs, policy("min_tcb", object{"snp": 25}), verdict.TCBMinimum, "snp"},
+		"a floor":                   {asIs, policy("min_tcb", object{"microcode": 220}), verdict.TCBMinimum, "microcode"},
+		"a floor of Turin":          {asIs, policy("min_tcb", object{"fmc": 1}), verdict.TCBMinimum, "fmc"},
+		"a floor below current":     {reported(func(r *attest.SNPReport) { r.LaunchTCB -= 1 << 56 }), policy("min_tcb", object{"microcode": 219}), verdict.TCBMinimum, "LAUNCH_TCB"},
+		"a floor below committed": {reported(func(r *attest.SNPReport) { r.CommittedTCB -= 1 << 56 }),
+			both(policy("min_tcb", object{"microcode": 219}), policy("allow_provisional_firmware", true)), verdict.TCBCommitted, "COMMITTED_TCB"},
+		"an unknown component":      {asIs, policy("min_tcb", object{"ucode": 1}), "", "min_tcb has no"},
+		"SMT allowed, and not used": {asIs, policy("allow_smt", true), "", ""},
+		"SMT":                       {smt, policy("allow_smt", false), verdict.GuestPolicy, "SMT"},
+		"SMT allowed":               {smt, policy("allow_smt", true), "", ""},
+		"SMT of the platform alone": {reported(func(r *attest.SNPReport) { r.PlatformInfo |= attest.SNPPlatformSMT }), policy("allow_smt", false), verdict.PlatformInfo, "SMT"},
+		"debug":                     {debug, unchanged, verdict.GuestDebug, "debugging"},
+		"debug allowed":             {debug, policy("allow_debug", true), "", ""},
+		"a migration agent":         {migratable, unchanged, verdict.GuestMigratable, "migration agent"},
+		"an attached agent":         {agent, unchanged, verdict.GuestMigratable, "REPORT_ID_MA"},
+		"an agent allowed":          {agent, policy("allow_migration_agent", true), "", ""},
+		"no alias check":            {reported(func(r *attest.SNPReport) { r.PlatformInfo = attest.SNPPlatformECC }), policy("require_alias_check", true), verdict.PlatformInfo, "ALIAS_CHECK"},
+		"no alias check demanded":   {reported(func(r *attest.SNPReport) { r.PlatformInfo = 0 }), policy("require_alias_check", false), "", ""},
+		"a bit without a meaning":   {reported(func(r *attest.SNPReport) { r.PlatformInfo |= 1 << 6 }), unchanged, verdict.PlatformInfo, "unknown bits"},
+		"provisional firmware":      {provisional, policy("allow_provisional_firmware", false), verdict.TCBCommitted, "provisional"},
+		"allowed provisional":       {provisional, policy("allow_provisional_firmware", true), "", ""},
+		"provisional, nothing said": {provisional, undemanded("allow_provisional_firmware"), "", ""},
+		"a provisional version":     {rollback, policy("allow_provisional_firmware", false), verdict.TCBCommitted, "provisional"},
+		"versions reversed": {reported(func(r *attest.SNPReport) { r.CommittedVersion = [3]uint8{1, 56, 1} }),
+			policy("allow_provisional_firmware", true), verdict.PlatformFirmware, "which current"},
+		"a masked chip":             {masked, policy("allow_masked_chip_id", false), verdict.PlatformChip, "masked"},
+		"an allowed masked chip":    {masked, policy("allow_masked_chip_id", true), "", ""},
+		"another chip":              {reported(func(r *attest.SNPReport) { r.ChipID[0]++ }), unchanged, verdict.EndorsementMismatch, "another chip"},
+		"no list":                   {asIs, without("endorsements", "amd-crl"), verdict.EndorsementMissing, "amd-crl"},
+		"no list demanded":          {asIs, both(without("endorsements", "amd-crl"), policy("require_crl", false)), "", ""},
+		"a VLEK demanded":           {asIs, policy("signers", []any{"vlek"}), verdict.EvidenceSigner, "signing key is 0"},
+		"an unknown signer":         {asIs, policy("signers", []any{"vkek"}), "", "unknown signer"},
+		"a provider of a VCEK":      {asIs, policy("csp_ids", []any{"CN=cloud"}), "", "no VLEK"},
+		"a VLEK":                    {vlek, unchanged, "", ""},
+		"a VLEK of the provider":    {vlek, policy("csp_ids", []any{"CN=other", "CN=cloud"}), "", ""},
+		"a VLEK of another":         {vlek, policy("csp_ids", []any{"CN=other"}), verdict.EvidenceSigner, "CN=cloud"},
+		"a VLEK where none is said": {vlek, undemanded("signers"), verdict.EvidenceSigner, "accepted are keys of kind [vcek]"},
+		"a VLEK without ASVK":       {vlek, without("roots", "amd-asvk"), verdict.EndorsementUntrusted, "no root for a vlek"},
+		"another ARK":               {asIs, both(without("endorsements", "amd-crl"), policy("require_crl", false), func(f fstest.MapFS, _ object) { f["ark"] = f["ask"] }), verdict.EndorsementUntrusted, "SNP chain"},
+	}
+}
+
 // TestSNP: a folder, and one change to it.
 func TestSNP(t *testing.T) {
-	policy := func(name string, value any) func(fstest.MapFS, object) {
-		return func(_ fstest.MapFS, c object) { c["policy"].(object)[name] = value }
-	}
-	member := func(name string, value any) func(fstest.MapFS, object) {
-		return func(_ fstest.MapFS, c object) { c[name] = value }
-	}
-	// without takes one out of a list.
-	without := func(list, kind string) func(fstest.MapFS, object) {
-		return func(_ fstest.MapFS, c object) {
-			c[list] = slices.DeleteFunc(c[list].([]any), func(one any) bool { return one.(object)["type"] == kind })
-		}
-	}
-	both := func(changes ...func(fstest.MapFS, object)) func(fstest.MapFS, object) {
-		return func(files fstest.MapFS, c object) {
-			for _, change := range changes {
-				change(files, c)
-			}
-		}
-	}
-	endorsed := func(kind string) func(fstest.MapFS, object) {
+	endorsed := func(kind string) change {
 		return func(_ fstest.MapFS, c object) {
 			c["endorsements"] = append(c["endorsements"].([]any), object{"type": kind, "file": kind})
 		}
 	}
 	vlek := withVLEK(t)
-	reported := func(change func(*attest.SNPReport)) func(*attesttest.SNP) {
-		return func(x *attesttest.SNP) { change(&x.Report) }
-	}
-	for name, tt := range map[string]struct {
-		made   func(*attesttest.SNP)
-		change func(fstest.MapFS, object)
-		code   verdict.Code // "" with a text is a misuse
-		text   string
-	}{
-		"good":                      {asIs, policy("name", nil), "", "unknown field"},
-		"as made":                   {asIs, func(fstest.MapFS, object) {}, "", ""},
-		"without demands":           {asIs, member("policy", object{}), "", ""},
-		"another report data":       {asIs, policy("report_data", strings.Repeat("00", 64)), verdict.EvidenceBinding, "REPORT_DATA"},
-		"another measurement":       {asIs, policy("measurements", []any{strings.Repeat("00", 48)}), verdict.GuestMeasurement, "measurement"},
-		"another VMPL":              {asIs, policy("vmpl", []any{1}), verdict.GuestVMPL, "VMPL is 0"},
-		"another product":           {asIs, policy("products", []any{"Genoa"}), verdict.EndorsementProduct, "product line"},
-		"a floor":                   {asIs, policy("min_tcb", object{"microcode": 255}), verdict.TCBMinimum, "microcode"},
-		"a floor of Turin":          {asIs, policy("min_tcb", object{"fmc": 1}), verdict.TCBMinimum, "fmc"},
-		"a floor below committed":   {reported(func(r *attest.SNPReport) { r.CommittedTCB -= 1 << 56 }), both(policy("min_tcb", object{"microcode": 219}), policy("allow_provisional_firmware", true)), verdict.TCBCommitted, "COMMITTED_TCB"},
-		"an unknown component":      {asIs, policy("min_tcb", object{"ucode": 1}), "", "min_tcb has no"},
-		"no SMT":                    {asIs, policy("allow_smt", false), "", ""},
-		"SMT":                       {reported(func(r *attest.SNPReport) { r.Policy |= attest.SNPPolicySMT }), policy("allow_smt", false), verdict.GuestPolicy, "SMT"},
-		"debug":                     {reported(func(r *attest.SNPReport) { r.Policy |= attest.SNPPolicyDebug }), func(fstest.MapFS, object) {}, verdict.GuestDebug, "debugging"},
-		"no alias check":            {reported(func(r *attest.SNPReport) { r.PlatformInfo = attest.SNPPlatformECC }), func(fstest.MapFS, object) {}, verdict.PlatformInfo, "ALIAS_CHECK"},
-		"no alias check demanded":   {reported(func(r *attest.SNPReport) { r.PlatformInfo = 0 }), policy("require_alias_check", false), "", ""},
-		"provisional firmware":      {reported(func(r *attest.SNPReport) { r.CurrentTCB += 1 << 48 }), func(fstest.MapFS, object) {}, verdict.TCBCommitted, "provisional"},
-		"allowed provisional":       {reported(func(r *attest.SNPReport) { r.CurrentTCB += 1 << 48 }), policy("allow_provisional_firmware", true), "", ""},
-		"a masked chip":             {reported(func(r *attest.SNPReport) { r.ChipID = [64]byte{} }), func(fstest.MapFS, object) {}, verdict.PlatformChip, "masked"},
-		"an allowed masked chip":    {reported(func(r *attest.SNPReport) { r.ChipID = [64]byte{} }), policy("allow_masked_chip_id", true), "", ""},
-		"AMD's own roots":           {asIs, member("roots", []any{}), verdict.EndorsementUntrusted, "SNP chain"},
-		"no list":                   {asIs, without("endorsements", "amd-crl"), verdict.EndorsementMissing, "amd-crl"},
-		"no list demanded":          {asIs, both(without("endorsements", "amd-crl"), policy("require_crl", false)), "", ""},
-		"no certificate":            {asIs, member("endorsements", []any{}), verdict.EndorsementMissing, "endorsements"},
-		"a VLEK demanded":           {asIs, policy("signers", []any{"vlek"}), verdict.EvidenceSigner, "signing key is 0"},
-		"an unknown signer":         {asIs, policy("signers", []any{"vkek"}), "", "unknown signer"},
-		"a provider of a VCEK":      {asIs, policy("csp_ids", []any{"CN=cloud"}), "", "no VLEK"},
-		"no ARK":                    {asIs, without("roots", "amd-ark"), "", "amd-ark"},
-		"the ASK as endorsement":    {asIs, both(without("roots", "amd-ask"), without("roots", "amd-asvk"), endorsed("amd-ask")), "", ""},
-		"neither ASK nor ASVK":      {asIs, both(without("roots", "amd-ask"), without("roots", "amd-asvk")), verdict.EndorsementMissing, "amd-ask"},
-		"only the other authority":  {asIs, without("roots", "amd-ask"), verdict.EndorsementUntrusted, "no root for a vcek"},
-		"an unreadable ASK":         {asIs, both(without("roots", "amd-ask"), endorsed("amd-ask"), func(f fstest.MapFS, _ object) { f["amd-ask"].Data = []byte("x") }), verdict.EndorsementMalformed, "amd-ask"},
-		"an ARK as endorsement":     {asIs, both(member("roots", []any{}), endorsed("amd-ark"), endorsed("amd-ask")), verdict.EndorsementUntrusted, "SNP chain"},
-		"an unrelated endorsement":  {asIs, endorsed("amd-asvk"), "", ""},
-		"another endorsement":       {asIs, member("endorsements", []any{object{"type": "x", "file": "ark"}}), verdict.EvidenceUnsupported, `"x"`},
-		"another root":              {asIs, member("roots", []any{object{"type": "amd-vcek", "file": "ark"}}), verdict.EvidenceUnsupported, "amd-vcek"},
-		"a VLEK":                    {vlek, func(fstest.MapFS, object) {}, "", ""},
-		"a VLEK of the provider":    {vlek, policy("csp_ids", []any{"CN=other", "CN=cloud"}), "", ""},
-		"a VLEK of another":         {vlek, policy("csp_ids", []any{"CN=other"}), verdict.EvidenceSigner, "CN=cloud"},
-		"a VLEK where none is said": {vlek, func(_ fstest.MapFS, c object) { delete(c["policy"].(object), "signers") }, verdict.EvidenceSigner, "accepted are keys of kind [vcek]"},
-		"a VLEK without ASVK":       {vlek, without("roots", "amd-asvk"), verdict.EndorsementUntrusted, "no root for a vlek"},
-		"a VLEK, ASVK endorsed":     {vlek, both(without("roots", "amd-asvk"), endorsed("amd-asvk")), "", ""},
-		"a VLEK that is not there":  {vlek, without("endorsements", "amd-vlek"), verdict.EndorsementMissing, "amd-vlek"},
-	} {
+	tests := snpDemands(t)
+	maps.Copy(tests, map[string]snpDemand{
+		"good":                     {asIs, policy("name", nil), "", "unknown field"},
+		"as made":                  {asIs, unchanged, "", ""},
+		"without demands":          {asIs, member("policy", object{}), "", ""},
+		"another report data":      {asIs, policy("report_data", strings.Repeat("00", 64)), verdict.EvidenceBinding, "REPORT_DATA"},
+		"no SMT":                   {asIs, policy("allow_smt", false), "", ""},
+		"AMD's own roots":          {asIs, member("roots", []any{}), verdict.EndorsementUntrusted, "SNP chain"},
+		"no certificate":           {asIs, member("endorsements", []any{}), verdict.EndorsementMissing, "endorsements"},
+		"no ARK":                   {asIs, without("roots", "amd-ark"), "", "amd-ark"},
+		"the ASK as endorsement":   {asIs, both(without("roots", "amd-ask"), without("roots", "amd-asvk"), endorsed("amd-ask")), "", ""},
+		"neither ASK nor ASVK":     {asIs, both(without("roots", "amd-ask"), without("roots", "amd-asvk")), verdict.EndorsementMissing, "amd-ask"},
+		"only the other authority": {asIs, without("roots", "amd-ask"), verdict.EndorsementUntrusted, "no root for a vcek"},
+		"an unreadable ASK":        {asIs, both(without("roots", "amd-ask"), endorsed("amd-ask"), func(f fstest.MapFS, _ object) { f["amd-ask"].Data = []byte("x") }), verdict.EndorsementMalformed, "amd-ask"},
+		"an ARK as endorsement":    {asIs, both(member("roots", []any{}), endorsed("amd-ark"), endorsed("amd-ask")), verdict.EndorsementUntrusted, "SNP chain"},
+		"an unrelated endorsement": {asIs, endorsed("amd-asvk"), "", ""},
+		"another endorsement":      {asIs, member("endorsements", []any{object{"type": "x", "file": "ark"}}), verdict.EvidenceUnsupported, `"x"`},
+		"another root":             {asIs, member("roots", []any{object{"type": "amd-vcek", "file": "ark"}}), verdict.EvidenceUnsupported, "amd-vcek"},
+		"a VLEK, ASVK endorsed":    {vlek, both(without("roots", "amd-asvk"), endorsed("amd-asvk")), "", ""},
+		"a VLEK that is not there": {vlek, without("endorsements", "amd-vlek"), verdict.EndorsementMissing, "amd-vlek"},
+	})
+	for name, tt := range tests {
 		files, c := snpFolder(t, tt.made)
 		tt.change(files, c)
 		r, err := appraised(t, files, c)
