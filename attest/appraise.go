@@ -130,8 +130,10 @@ func (t *Trust) check(floors verdict.Floors) error {
 			return verdict.Misused("", "appraising kind %s: %w", kind, err)
 		}
 	}
-	if t.GCE != nil && !t.GCE.owned() {
-		return verdict.Misused("name the project", "appraising kind %s: an instance of Compute Engine is demanded, and neither its project nor its number", TPM)
+	if t.GCE != nil {
+		if err := t.GCE.Check(); err != nil {
+			return verdict.Misused("name the project", "appraising kind %s: %w", TPM, err)
+		}
 	}
 	for _, root := range t.SNPRoots {
 		if root.ARK == nil || root.ASK == nil && root.ASVK == nil || root.Line == "" {

@@ -42,8 +42,15 @@ type GCEInstance struct {
 	Name          string
 }
 
-// owned tells whether g names a project, or the one instance.
-func (g *GCEInstance) owned() bool { return g.ProjectID != "" || g.ProjectNumber != 0 || g.ID != 0 }
+// Check refuses a demand that instances of all customers could meet: one that names
+// neither a project nor the number of the one instance. The error is a
+// *verdict.Misuse.
+func (g *GCEInstance) Check() error {
+	if g.ProjectID == "" && g.ProjectNumber == 0 && g.ID == 0 {
+		return verdict.Misused("name the project", "an instance of Compute Engine is demanded, and neither its project nor its number")
+	}
+	return nil
+}
 
 func badGCE(what string) error {
 	return verdict.Refuse(verdict.EndorsementMalformed, "parsing instance of Compute Engine: %s", what)

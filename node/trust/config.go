@@ -116,6 +116,8 @@ type TEE struct {
 	EKCAs []string `yaml:"ek-cas,omitempty"`
 	// AKCAs are authorities of attestation keys, in PEM.
 	AKCAs []string `yaml:"ak-cas,omitempty"`
+	// GCE demands an instance of Compute Engine, whose TPM Google certifies.
+	GCE *GCE `yaml:"gce,omitempty"`
 	// MinTCB is a floor besides that of the references.
 	MinTCB TCB `yaml:"min-tcb,omitempty"`
 	// SNP is what else is demanded of SNP evidence, the simulator's included.
@@ -298,7 +300,7 @@ func (t TEE) check() (string, error) {
 		have bool
 	}{
 		verdict.KindSNP:          {"tee.snp-products", len(t.SNPProducts) > 0},
-		verdict.KindTPM:          {"tee.ek-cas", len(t.EKCAs)+len(t.AKCAs) > 0},
+		verdict.KindTPM:          {"tee.ek-cas", len(t.EKCAs)+len(t.AKCAs) > 0 || t.GCE != nil},
 		verdict.KindSimulatedSNP: {"tee.simulator-roots", len(t.SimulatorRoots) > 0},
 	}
 	for i, kind := range t.Kinds {
@@ -322,9 +324,17 @@ func (t TEE) check() (string, error) {
 			return need.key, fmt.Errorf("given, and kind %s is not accepted", kind)
 		}
 	}
+	if t.GCE != nil && len(t.EKCAs) > 0 {
+		return "tee.ek-cas", errors.New("given beside tee.gce, and an endorsement key names no instance")
+	}
 	out, err := t.trust()
 	if err != nil {
 		return "tee", err
+	}
+	if out.GCE != nil {
+		if err := out.GCE.Check(); err != nil {
+			return "tee.gce", err
+		}
 	}
 	return t.SNP.check(out)
 }
@@ -388,6 +398,12 @@ func (t TEE) trust() (attest.Trust, error) {
 	}
 	if out.AKCAs, err = certificates("ak-cas", t.AKCAs); err != nil {
 		return attest.Trust{}, err
+	}
+	if out.GCE, err = t.GCE.trust(); err != nil {
+		return attest.Trust{}, err
+	}
+	if out.GCE != nil {
+		out.AKCAs = append(out.AKCAs, attest.GCERoot())
 	}
 	return out, nil
 }
