@@ -111,7 +111,7 @@ func (f *reader) azureSNP(r *Report) error {
 	if err := named(p, result.SNP, 0); err != nil { // no other VMPL is accepted
 		return err
 	}
-	r.Relaxed = result.SNP.Relaxed
+	r.Relaxed, r.SNP = result.SNP.Relaxed, platform(result.SNP)
 	return a.tell(r, &result)
 }
 

@@ -202,13 +202,13 @@ func TestAzureSNPDemands(t *testing.T) {
 			tt.change(files, c)
 			r, err := appraised(t, files, c)
 			if tt.text == "" {
-				if err != nil || r.Measurement == "" || r.Azure == nil || r.Claims.InstanceIdentity != attest.Affirming {
+				if err != nil || r.Measurement == "" || r.SNP == nil || r.Azure == nil || r.Claims.InstanceIdentity != attest.Affirming {
 					t.Errorf("got %+v, %v", r, err)
 				}
 				return
 			}
 			wantRefusal(t, name, err, tt.code, tt.text)
-			if r.Measurement != "" || r.Relaxed != nil || r.Azure != nil || r.Claims != (attest.Claims{}) {
+			if r.Measurement != "" || r.SNP != nil || r.Relaxed != nil || r.Azure != nil || r.Claims != (attest.Claims{}) {
 				t.Errorf("with the error came %+v", r)
 			}
 		})

@@ -106,6 +106,8 @@ type Report struct {
 	// Relaxed are the relaxations that SNP evidence needed, what the policy does not
 	// demand among them.
 	Relaxed []string
+	// SNP says who vouches for an SNP report; nil for others.
+	SNP *SNPPlatform
 	// GCE is the instance of Compute Engine that a TPM's certificate names, and Azure
 	// what the paravisor of a confidential VM of Azure says; nil for others.
 	GCE   *attest.GCEInstance
@@ -113,6 +115,22 @@ type Report struct {
 	// OwnRoots says that the folder brings its roots along: who made it chose whom
 	// to believe. Where it does not, those count that Intel, AMD and Google publish.
 	OwnRoots bool
+}
+
+// An SNPPlatform is what the certificate of a report's key and the report itself say of
+// the platform.
+type SNPPlatform struct {
+	Product attest.ProductLine
+	Signer  attest.SNPSigner
+	// CSPID is the provider of a VLEK, and empty for a VCEK.
+	CSPID string
+	// ChipID is zeros where it is masked.
+	ChipID [64]byte
+}
+
+// platform is what was found of it.
+func platform(r *attest.Result) *SNPPlatform {
+	return &SNPPlatform{Product: r.ProductLine, Signer: r.Signer, CSPID: r.CSPID, ChipID: r.ChipID}
 }
 
 func malformed(format string, args ...any) error {

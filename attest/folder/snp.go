@@ -53,7 +53,7 @@ func (f *reader) snp(r *Report) error {
 	if err := named(p, &result, report.VMPL); err != nil {
 		return err
 	}
-	r.Measurement, r.Claims, r.Relaxed = result.Measurement, result.Claims, result.Relaxed
+	r.Measurement, r.Claims, r.Relaxed, r.SNP = result.Measurement, result.Claims, result.Relaxed, platform(&result)
 	if p.Measurements == nil { // it is its own reference
 		r.Claims.Executables = attest.NoClaim
 	}

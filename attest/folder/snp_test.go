@@ -205,13 +205,13 @@ func TestSNP(t *testing.T) {
 		tt.change(files, c)
 		r, err := appraised(t, files, c)
 		if tt.text == "" {
-			if err != nil || r.Measurement == "" {
+			if err != nil || r.Measurement == "" || r.SNP == nil || r.SNP.Product != attest.Milan || (r.SNP.CSPID == "CN=cloud") != (r.SNP.Signer == attest.SNPVLEK) {
 				t.Errorf("%s: got %+v, %v", name, r, err)
 			}
 			continue
 		}
 		wantRefusal(t, name, err, tt.code, tt.text)
-		if r.Measurement != "" || r.Relaxed != nil {
+		if r.Measurement != "" || r.SNP != nil || r.Relaxed != nil {
 			t.Errorf("%s: with the error came %+v", name, r)
 		}
 	}

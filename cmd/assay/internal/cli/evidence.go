@@ -32,6 +32,7 @@ type appraisal struct {
 	OwnRoots   bool             `json:"ownRoots"`
 	TCBStatus  attest.TDXStatus `json:"tcbStatus,omitempty"`
 	Advisories []string         `json:"advisories,omitempty"`
+	SNP        *snpPlatform     `json:"snp,omitempty"`
 	// Relaxed are the relaxations without which SNP evidence is refused.
 	Relaxed []string `json:"relaxed,omitempty"`
 	// Claims are the tiers of the trustworthiness vector (AR4SI) by their names. What
@@ -42,6 +43,28 @@ type appraisal struct {
 	// Expected says whether the folder expects what came out, and is absent where it
 	// expects nothing.
 	Expected *bool `json:"expected,omitempty"`
+}
+
+// An snpPlatform is who vouches for an SNP report.
+type snpPlatform struct {
+	Product string `json:"product"`
+	// Signer is vcek or vlek, and CSPID the provider of a VLEK.
+	Signer string `json:"signer"`
+	CSPID  string `json:"cspId,omitempty"`
+	// ChipID is in hex, and absent where the host masks it.
+	ChipID string `json:"chipId,omitempty"`
+}
+
+func (p *snpPlatform) text() string {
+	text := fmt.Sprintf("  %s, signed by a %s", p.Product, strings.ToUpper(p.Signer))
+	if p.CSPID != "" {
+		text += " of " + printable(p.CSPID)
+	}
+	chip := "masked"
+	if p.ChipID != "" {
+		chip = p.ChipID[:16] + "…"
+	}
+	return text + ", chip " + chip + "\n"
 }
 
 // An azureMachine is what the paravisor of a confidential VM of Azure says of it.
@@ -110,6 +133,12 @@ func appraised(r folder.Report, err error) (*answer, error) {
 	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories, Relaxed: r.Relaxed}
 	var claims string
 	v.Claims, claims = claimsOf(r.Claims)
+	if p := r.SNP; p != nil {
+		v.SNP = &snpPlatform{Product: string(p.Product), Signer: string(p.Signer), CSPID: p.CSPID}
+		if p.ChipID != [64]byte{} {
+			v.SNP.ChipID = hex.EncodeToString(p.ChipID[:])
+		}
+	}
 	if z := r.Azure; z != nil {
 		v.Azure = &azureMachine{VMUniqueID: z.VMID, SecureBoot: z.SecureBoot, TPMEnabled: z.TPM, UserData: hex.EncodeToString(z.UserData)}
 	}
@@ -129,6 +158,12 @@ func appraised(r folder.Report, err error) (*answer, error) {
 	}
 	if v.Measurement != "" {
 		fmt.Fprintf(&b, "  measurement %s\n", v.Measurement)
+	}
+	if v.SNP != nil {
+		b.WriteString(v.SNP.text())
+	}
+	if len(v.Relaxed) > 0 {
+		fmt.Fprintf(&b, "  relaxed %s\n", strings.Join(v.Relaxed, " "))
 	}
 	if v.TCBStatus != "" {
 		fmt.Fprintln(&b, strings.Join(append([]string{"  TCB", string(v.TCBStatus)}, v.Advisories...), " "))

@@ -130,6 +130,53 @@ func TestEvidenceClaims(t *testing.T) {
 	}
 }
 
+// TestEvidenceSNP: who signed a report, of which chip, and what it needed.
+func TestEvidenceSNP(t *testing.T) {
+	for name, tt := range map[string]struct {
+		made               func(*attesttest.SNP)
+		leaf, signer       string
+		text, json, absent string
+	}{
+		"VCEK": {func(x *attesttest.SNP) { x.Report.Policy |= attest.SNPPolicySMT }, "amd-vcek", "vcek",
+			"  Milan, signed by a VCEK, chip a0a1a2a3a4a5a6a7…\n  relaxed allow-any-chip allow-no-crl allow-no-floor allow-smt\n  claims ",
+			`"snp":{"product":"Milan","signer":"vcek","chipId":"a0a1a2a3a4a5a6a7` + strings.Repeat("00", 56) + `"},"relaxed":["allow-any-chip","allow-no-crl","allow-no-floor","allow-smt"]`, "cspId"},
+		"VLEK": {func(x *attesttest.SNP) { x.UseVLEK(t, "CN=cloud") }, "amd-vlek", "vlek",
+			"  Milan, signed by a VLEK of CN=cloud, chip masked\n  relaxed allow-any-chip allow-any-csp allow-masked-chip-id allow-no-crl allow-no-floor\n  claims ",
+			`"snp":{"product":"Milan","signer":"vlek","cspId":"CN=cloud"}`, "chipId"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := attesttest.NewSNP(t, attest.SNP, []byte("{}"), attesttest.Nonce(1))
+			tt.made(x)
+			c := x.Collection(t)
+			root, _ := x.Chain(t)
+			dir := t.TempDir()
+			document, err := json.Marshal(map[string]any{
+				"name": "made", "kind": "snp", "format": "snp-report", "evidence": "report", "at": attesttest.At,
+				"endorsements": []any{map[string]any{"type": tt.leaf, "file": tt.leaf}},
+				"roots":        []any{map[string]any{"type": "amd-ark", "file": "ark"}, map[string]any{"type": "amd-ask", "file": "ask"}, map[string]any{"type": "amd-asvk", "file": "asvk"}},
+				"policy":       map[string]any{"signers": []any{tt.signer}, "allow_smt": true, "allow_masked_chip_id": true},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, data := range map[string][]byte{
+				"case.json": document, "report": c.Items[attest.LabelEvidence].Value, tt.leaf: c.Items[attest.LabelEndorsements].Nested.Items[tt.leaf].Value,
+				"ark": root.ARK.Raw, "ask": root.ASK.Raw, "asvk": root.ASVK.Raw,
+			} {
+				write(t, filepath.Join(dir, name), data)
+			}
+			if got := must(t, "evidence", "appraise", dir).stdout; !strings.Contains(got, tt.text) {
+				t.Errorf("got %q, want %q in it", got, tt.text)
+			}
+			var compact bytes.Buffer
+			err = json.Compact(&compact, []byte(must(t, "evidence", "appraise", dir, "--output", "json").stdout))
+			if got := compact.String(); err != nil || !strings.Contains(got, tt.json) || strings.Contains(got, tt.absent) {
+				t.Errorf("got %s, %v, want %s and no %s", got, err, tt.json, tt.absent)
+			}
+		})
+	}
+}
+
 // TestEvidenceInstance: a genuine TPM of Compute Engine tells whose it is.
 func TestEvidenceInstance(t *testing.T) {
 	dir := filepath.Join("..", "..", "..", "..", "..", "shared", "testdata", "evidence", "tpm-gce-genuine-accept")
