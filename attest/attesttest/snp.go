@@ -224,10 +224,10 @@ func (s *SNP) Collection(t testing.TB) attest.Collection {
 		label = attest.LabelVLEK
 	}
 	endorsements := attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{
-		attest.LabelARK:  {MediaType: attest.TypeCertificate, Value: root.ARK.Raw},
-		attest.LabelASK:  {MediaType: attest.TypeCertificate, Value: root.ASK.Raw},
-		attest.LabelASVK: {MediaType: attest.TypeCertificate, Value: root.ASVK.Raw},
-		label:            {MediaType: attest.TypeCertificate, Value: leaf.Raw},
+		attest.LabelARK:  {MediaType: attest.TypeCertificate, Value: root.ARK.Raw, Indicator: attest.IndicatorEndorsements},
+		attest.LabelASK:  {MediaType: attest.TypeCertificate, Value: root.ASK.Raw, Indicator: attest.IndicatorEndorsements},
+		attest.LabelASVK: {MediaType: attest.TypeCertificate, Value: root.ASVK.Raw, Indicator: attest.IndicatorEndorsements},
+		label:            {MediaType: attest.TypeCertificate, Value: leaf.Raw, Indicator: attest.IndicatorEndorsements},
 	}}
 	if !s.NoCRL {
 		list := &x509.RevocationList{
@@ -241,7 +241,7 @@ func (s *SNP) Collection(t testing.TB) attest.Collection {
 		if err != nil {
 			t.Fatalf("signing CRL: %v", err)
 		}
-		endorsements.Items[attest.LabelCRL] = attest.Item{MediaType: attest.TypeCRL, Value: crl}
+		endorsements.Items[attest.LabelCRL] = attest.Item{MediaType: attest.TypeCRL, Value: crl, Indicator: attest.IndicatorEndorsements}
 	}
 	mediaType := attest.TypeSNPReport
 	if s.Kind == attest.SimulatedSNP {

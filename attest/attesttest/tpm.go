@@ -191,13 +191,13 @@ func (p *TPM) Collection(t testing.TB) attest.Collection {
 	}
 	message := quote.Marshal()
 	evidence := attest.Collection{Type: attest.TypeTPMQuote, Items: map[string]attest.Item{
-		attest.LabelQuote:     {MediaType: attest.TypeTPMAttest, Value: message},
-		attest.LabelSignature: {MediaType: attest.TypeTPMSignature, Value: p.Sign(t, message)},
-		attest.LabelAKPublic:  {MediaType: attest.TypeTPMPublic, Value: tpm2.Marshal(p.AK)},
-		attest.LabelPCRs:      {MediaType: attest.TypeTPMPCRs, Value: values},
+		attest.LabelQuote:     {MediaType: attest.TypeTPMAttest, Value: message, Indicator: attest.IndicatorEvidence},
+		attest.LabelSignature: {MediaType: attest.TypeTPMSignature, Value: p.Sign(t, message), Indicator: attest.IndicatorEvidence},
+		attest.LabelAKPublic:  {MediaType: attest.TypeTPMPublic, Value: tpm2.Marshal(p.AK), Indicator: attest.IndicatorEvidence},
+		attest.LabelPCRs:      {MediaType: attest.TypeTPMPCRs, Value: values, Indicator: attest.IndicatorEvidence},
 	}}
 	endorsements := attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{
-		attest.LabelEKPublic: {MediaType: attest.TypeTPMPublic, Value: tpm2.Marshal(p.EK)},
+		attest.LabelEKPublic: {MediaType: attest.TypeTPMPublic, Value: tpm2.Marshal(p.EK), Indicator: attest.IndicatorEndorsements},
 	}}
 	certify := func(label string, template *x509.Certificate, public crypto.PublicKey) {
 		if template == nil {
@@ -206,7 +206,7 @@ func (p *TPM) Collection(t testing.TB) attest.Collection {
 		signed := *template
 		signed.SerialNumber = serial(t)
 		c := sign(t, &signed, p.CA(t), public, rsaKey(t, p.CAKey))
-		endorsements.Items[label] = attest.Item{MediaType: attest.TypeCertificate, Value: c.Raw}
+		endorsements.Items[label] = attest.Item{MediaType: attest.TypeCertificate, Value: c.Raw, Indicator: attest.IndicatorEndorsements}
 	}
 	certify(attest.LabelEKCertificate, p.EKTemplate, &rsaKey(t, p.EKKey).PublicKey)
 	certify(attest.LabelAKCertificate, p.AKTemplate, &p.key.PublicKey)
@@ -215,7 +215,7 @@ func (p *TPM) Collection(t testing.TB) attest.Collection {
 		attest.LabelNonces:       {MediaType: attest.TypeNonces, Value: p.Nonces},
 		attest.LabelEvidence:     {Nested: &evidence},
 		attest.LabelEndorsements: {Nested: &endorsements},
-		attest.LabelRegisters:    {MediaType: attest.TypeRegisters, Value: p.List(t).Marshal()},
+		attest.LabelRegisters:    {MediaType: attest.TypeRegisters, Value: p.List(t).Marshal(), Indicator: attest.IndicatorEvidence},
 	}}
 }
 

@@ -92,6 +92,8 @@ type Policy struct {
 	PolicyTPM
 	// Of a confidential VM of Azure, beside those of its platform and its TPM.
 	PolicyAzure
+	// Of a daemon's statement: [ReadRecording].
+	Daemon *PolicyDaemon `json:"daemon"`
 }
 
 // A Report is what was found.
@@ -115,6 +117,8 @@ type Report struct {
 	// OwnRoots says that the folder brings its roots along: who made it chose whom
 	// to believe. Where it does not, those count that Intel, AMD and Google publish.
 	OwnRoots bool
+	// Simulated says that nothing but a simulator vouches for it.
+	Simulated bool
 }
 
 // An SNPPlatform is what the certificate of a report's key and the report itself say of
@@ -146,17 +150,19 @@ func unsupported(format string, args ...any) error {
 // *verdict.Refusal or a *verdict.Failure; the report then has the case, as far as
 // it was read.
 func Appraise(fsys fs.FS) (Report, error) {
-	f := &reader{fsys: fsys}
-	data, err := f.read(CaseName)
-	if err != nil {
-		return Report{}, err
-	}
+	f := newReader(fsys)
 	var r Report
-	if err := decode(CaseName, data, &r.Case); err != nil {
-		return Report{}, err
+	var err error
+	if r.Case, err = f.readCase(); err != nil {
+		return r, err
 	}
-	if r.Case.At.IsZero() || r.Case.Evidence == "" {
-		return r, malformed("%s names no time or no evidence", CaseName)
+	if r.Case.Policy.Daemon != nil {
+		return r, unsupported("policy.daemon is for a relying party with a trust.yaml")
+	}
+	if r.Case.Statement != "" { // evidence that is bound to it, of which more is not asked
+		if r.Case.Policy, err = f.checkBound(&r.Case); err != nil {
+			return r, err
+		}
 	}
 	r.OwnRoots = len(r.Case.Roots) > 0
 	if !strings.HasPrefix(r.Case.Kind, "azure-") && r.Case.Policy.demanded() || r.Case.Kind != "tpm" && r.Case.Policy.GCE != nil {
@@ -200,9 +206,35 @@ func quote(s string) string {
 }
 
 // A reader reads the files of a folder: at most one of each type and each part.
-type reader struct{ fsys fs.FS }
+type reader struct {
+	fsys fs.FS
+	of   func(name string) ([]byte, error)
+}
 
-func (f *reader) read(name string) ([]byte, error) {
+func newReader(fsys fs.FS) *reader {
+	f := &reader{fsys: fsys}
+	f.of = func(name string) ([]byte, error) { return f.readUpTo(name, maxFileSize) }
+	return f
+}
+
+// readCase reads case.json. With an error comes what was read of it.
+func (f *reader) readCase() (c Case, err error) {
+	data, err := f.read(CaseName)
+	if err != nil {
+		return Case{}, err
+	}
+	if err := decode(CaseName, data, &c); err != nil {
+		return Case{}, err
+	}
+	if c.At.IsZero() || c.Evidence == "" {
+		return c, malformed("%s names no time or no evidence", CaseName)
+	}
+	return c, nil
+}
+
+func (f *reader) read(name string) ([]byte, error) { return f.of(name) }
+
+func (f *reader) readUpTo(name string, limit int) ([]byte, error) {
 	if !fs.ValidPath(name) || strings.Contains(name, "/") {
 		return nil, malformed("%s is no name of a file in it", quote(name))
 	}
@@ -218,12 +250,12 @@ func (f *reader) read(name string) ([]byte, error) {
 		return nil, malformed("%w", err)
 	}
 	defer file.Close() //nolint:errcheck // it was only read
-	data, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
+	data, err := io.ReadAll(io.LimitReader(file, int64(limit)+1))
 	if err != nil {
 		return nil, malformed("%w", err)
 	}
-	if len(data) > maxFileSize {
-		return nil, malformed("%s has more than %d bytes", quote(name), maxFileSize)
+	if len(data) > limit {
+		return nil, malformed("%s has more than %d bytes", quote(name), limit)
 	}
 	return data, nil
 }

@@ -374,7 +374,7 @@ func (a *agent) saveHead() {
 	})
 	a.store.save(gate.HeadFile, func() (any, error) {
 		head, _, _ := a.heads.Current()
-		return slim(head)
+		return trust.Slim(head)
 	})
 	a.mu.Lock()
 	a.heads.Mark(&a.marks)
@@ -442,20 +442,6 @@ func (a *agent) saveStatus() {
 		defer a.mu.Unlock()
 		return json.Marshal(gate.StatusRecord{V: 1, Status: a.status.token})
 	})
-}
-
-// slim leaves out the files that a gate does not read.
-func slim(head verdict.CheckedHead) ([]byte, error) {
-	set := head.Set
-	set.Files = nil
-	for _, d := range []verdict.Digest{head.Head.Owners, head.Head.References, head.Head.Deny} {
-		file, err := head.Set.File("", d)
-		if err != nil {
-			return nil, err
-		}
-		set.Files = append(set.Files, file)
-	}
-	return set.Encode()
 }
 
 func (a *agent) saveMarks() {

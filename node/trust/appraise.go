@@ -133,6 +133,14 @@ const headRounds = 3
 // be empty: then the daemon's is taken, as far as owners signed it. A head that
 // changes is held by heads when it returns, also with an error.
 func (c Config) AppraiseDaemon(ctx context.Context, daemon *Conn, heads *Heads, known []attest.KnownAK) (Appraisal, error) {
+	a, _, err := c.AskDaemon(ctx, daemon, heads, known)
+	return a, err
+}
+
+// AskDaemon does as AppraiseDaemon, and returns the last appraisal that was made, so
+// that it can be made again. It has no collection where the daemon gave none; its Err is
+// nil where the evidence was accepted and something else was not.
+func (c Config) AskDaemon(ctx context.Context, daemon *Conn, heads *Heads, known []attest.KnownAK) (_ Appraisal, made Attempt, _ error) {
 	var last error
 	for range headRounds {
 		var nonce [verdict.NonceSize]byte
@@ -140,36 +148,43 @@ func (c Config) AppraiseDaemon(ctx context.Context, daemon *Conn, heads *Heads, 
 		head, _, have := heads.Current()
 		answer, err := daemon.GetStatement(ctx, &assayv1.GetStatementRequest{Nonce: nonce[:], HeadCounter: head.Counter})
 		if err != nil {
-			return Appraisal{}, daemon.Err(err)
+			return Appraisal{}, made, daemon.Err(err)
 		}
 		if set := answer.GetNewerHead(); len(set) > 0 || !have {
 			if err := c.takeHead(ctx, daemon, heads, set); err != nil {
-				return Appraisal{}, err
+				return Appraisal{}, made, err
 			}
 			if head, _, have = heads.Current(); !have {
-				return Appraisal{}, verdict.Fail(verdict.HeadMissing, "asking the daemon at %s: neither side has a head", daemon.Address())
+				return Appraisal{}, made, verdict.Fail(verdict.HeadMissing, "asking the daemon at %s: neither side has a head", daemon.Address())
 			}
 		}
 		at := time.Now()
 		q := Question{Head: head, Nonce: nonce, Known: known}
-		a, err := c.appraiseAnswer(ctx, daemon, answer.GetCollection(), q, at)
+		var a Appraisal
+		found, err := c.prepare(ctx, daemon, answer.GetCollection(), &q)
+		if err == nil {
+			a, err = c.Appraise(answer.GetCollection(), q, at)
+		}
+		if found {
+			made = Attempt{Question: q, Daemon: daemon.Address(), Collection: answer.GetCollection(), At: at, Err: err}
+		}
 		switch verdict.CodeOf(err) {
 		case "":
 			if a.Checkpoint, err = c.checkBirth(ctx, daemon, a.Issuer.Statement); err != nil {
-				return Appraisal{}, err
+				return Appraisal{}, made, err
 			}
-			return a, nil
+			return a, made, nil
 		case verdict.IssuerRollback: // the daemon is behind
 			if err := PutHead(ctx, daemon, head); err != nil {
-				return Appraisal{}, err
+				return Appraisal{}, made, err
 			}
 		case verdict.HeadMissing: // it is ahead, and has told now
 		default:
-			return Appraisal{}, err
+			return Appraisal{}, made, err
 		}
 		last = err
 	}
-	return Appraisal{}, last
+	return Appraisal{}, made, last
 }
 
 // takeHead offers what a daemon gave to heads, and asks it where it gave nothing. A
@@ -202,38 +217,36 @@ func PutHead(ctx context.Context, daemon *Conn, head verdict.CheckedHead) error 
 	return nil
 }
 
-// appraiseAnswer appraises a collection. Where its attestation key is not known, the
-// daemon's TPM first proves that it holds it (TPM 2.0 Part 1 §24).
-func (c Config) appraiseAnswer(ctx context.Context, daemon *Conn, collection []byte, q Question, at time.Time) (Appraisal, error) {
-	trusted, err := c.Trust()
-	if err != nil {
-		return Appraisal{}, err
+// prepare proves the attestation key of a collection where it is not known: the
+// daemon's TPM shows that it holds it (TPM 2.0 Part 1 §24), and q knows it then. done is
+// false where the daemon did not answer, so that nothing was found of the evidence.
+func (c Config) prepare(ctx context.Context, daemon *Conn, collection []byte, q *Question) (done bool, err error) {
+	needed, err := c.activationNeeded(collection, q)
+	if err != nil || !needed {
+		return true, err
 	}
-	in := attest.Input{MyNonce: q.Nonce, References: q.Head.References, Trust: trusted, Known: q.Known}
-	needed, err := attest.ActivationNeeded(collection, in)
-	if err != nil {
-		return Appraisal{}, err
-	}
-	if needed {
-		proven, err := activate(ctx, daemon, collection)
-		if err != nil {
-			return Appraisal{}, err
-		}
-		q.Known = append(slices.Clone(q.Known), proven)
-	}
-	return c.Appraise(collection, q, at)
-}
-
-func activate(ctx context.Context, daemon *Conn, collection []byte) (attest.KnownAK, error) {
 	challenge, err := attest.NewChallenge(collection)
 	if err != nil {
-		return attest.KnownAK{}, err
+		return true, err
 	}
 	answer, err := daemon.ActivateCredential(ctx, &assayv1.ActivateCredentialRequest{CredentialBlob: challenge.Credential, EncryptedSecret: challenge.EncryptedSecret})
 	if err != nil {
-		return attest.KnownAK{}, daemon.Err(err)
+		return false, daemon.Err(err)
 	}
-	return challenge.Prove(answer.GetSecret())
+	proven, err := challenge.Prove(answer.GetSecret())
+	if err != nil {
+		return true, err
+	}
+	q.Known = append(slices.Clone(q.Known), proven)
+	return true, nil
+}
+
+func (c Config) activationNeeded(collection []byte, q *Question) (bool, error) {
+	trusted, err := c.Trust()
+	if err != nil {
+		return false, err
+	}
+	return attest.ActivationNeeded(collection, attest.Input{MyNonce: q.Nonce, References: q.Head.References, Trust: trusted, Known: q.Known})
 }
 
 // checkBirth checks the first leaf of a daemon's log shard: a statement of the same

@@ -157,9 +157,14 @@ func TestAppraise(t *testing.T) {
 				if test.nonce != 0 {
 					asked = attesttest.Nonce(test.nonce)
 				}
-				a, err := q.config.Appraise(collection, trust.Question{Head: q.head(), Nonce: asked, Known: q.known}, attesttest.At)
+				at := trust.Question{Head: q.head(), Nonce: asked, Known: q.known}
+				a, err := q.config.Appraise(collection, at, attesttest.At)
 				if verdict.CodeOf(err) != test.code {
 					t.Fatalf("got %v, want %q", err, test.code)
+				}
+				made := trust.Attempt{Question: at, Collection: collection, At: attesttest.At, Err: err}
+				if files := sameAgain(t, q.config, made); files["collection.cmw"] != nil {
+					t.Error("it was recorded whole, want its parts")
 				}
 				if err != nil {
 					if a.Issuer.Digest != "" {
