@@ -3,11 +3,17 @@
 package agent_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/node/agent"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -204,7 +210,82 @@ func TestDaemonIsNotAccepted(t *testing.T) {
 			if d := w.gate(image("a")); d.Allowed() {
 				t.Errorf("got %s, want a denial", d.Line())
 			}
+			w.refused(test.code)
 		})
+	}
+}
+
+// notOfEvidence are codes of TestDaemonIsNotAccepted which say nothing of evidence.
+var notOfEvidence = []verdict.Code{verdict.PeerRole, verdict.LogMismatch, verdict.TicketNotYetValid, verdict.KeyUnknown, verdict.HeadSignature, verdict.HeadRollback}
+
+// refused wants the state folder to have the appraisal that was refused with a code, and
+// that it is refused so again elsewhere.
+func (w *world) refused(code verdict.Code) {
+	w.t.Helper()
+	made, err := agent.LastRefused(w.config)
+	if slices.Contains(notOfEvidence, code) {
+		if !errors.Is(err, fs.ErrNotExist) {
+			w.t.Errorf("refused evidence: got %+v, %v, want none", made, err)
+		}
+		return
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if verdict.CodeOf(made.Err) != code || made.Daemon != w.config.Daemons[0] {
+		w.t.Errorf("kept is %v of %s, want %s", made.Err, made.Daemon, code)
+	}
+	if _, err := w.config.Appraise(made.Collection, made.Question, made.At); verdict.CodeOf(err) != code || verdict.Refused(err) != verdict.Refused(made.Err) {
+		w.t.Errorf("again: got %v, want %s", err, code)
+	}
+}
+
+// TestAppraisalsAreKept: the last that was accepted and the last that was not, each
+// refusal once.
+func TestAppraisalsAreKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.daemon("assayd")
+	if _, err := agent.LastAccepted(w.config); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("before: got %v", err)
+	}
+	w.start()
+	w.want(w.gate(image("a")), "")
+	made, err := agent.LastAccepted(w.config)
+	if err != nil || made.Err != nil || made.Daemon != f.address {
+		t.Fatalf("got %+v, %v", made, err)
+	}
+	if _, err := w.config.Appraise(made.Collection, made.Question, made.At); err != nil {
+		t.Error(err)
+	}
+	if _, err := agent.LastRefused(w.config); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing was refused: got %v", err)
+	}
+	f.stop()
+	w.stop()
+	f = w.prepare("assayd")
+	f.address = w.config.Daemons[0]
+	f.snp.Report.Policy |= attest.SNPPolicyDebug
+	check(t, f.load(w.set(3), w.owners()))
+	f.start()
+	w.start()
+	w.logged("daemon is not usable", "code="+string(verdict.GuestDebug))
+	w.refused(verdict.GuestDebug)
+	first, err := agent.LastRefused(w.config)
+	check(t, err)
+	asked := func() (n int) { f.with(func(f *fake) { n = f.asked }); return n }
+	before := asked()
+	w.eventually("two more tries", func() bool { return asked() >= before+2 })
+	again, err := agent.LastRefused(w.config)
+	if err != nil || !again.At.Equal(first.At) {
+		t.Errorf("the same refusal is written again: at %s and %s, %v", first.At, again.At, err)
+	}
+	if accepted, err := agent.LastAccepted(w.config); err != nil || !accepted.At.Equal(made.At) {
+		t.Errorf("what was accepted went: got %s, %v", accepted.At, err)
+	}
+	info, err := os.Stat(filepath.Join(w.config.StateDir, "appraisal-refused.json"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v, want mode 0600", info, err)
 	}
 }
 

@@ -116,6 +116,7 @@ type fake struct {
 	shard     *shard
 	watchers  map[chan struct{}]bool
 	verified  map[verdict.Digest]int
+	asked     int // for a statement
 	batches   int
 	puts      int
 	reported  []*assayv1.ReportExceptionRequest
@@ -263,6 +264,7 @@ func (f *fake) with(change func(*fake)) {
 func (f *fake) GetStatement(_ context.Context, q *assayv1.GetStatementRequest) (*assayv1.GetStatementResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.asked++
 	nonce := q.GetNonce()
 	if f.change.nonce != nil {
 		nonce = f.change.nonce(nonce)

@@ -164,10 +164,11 @@ func (s *session) round(ctx context.Context, conn *trust.Conn) error {
 	s.a.mu.Lock()
 	known := slices.Clone(s.a.known)
 	s.a.mu.Unlock()
-	x, err := s.a.config.AppraiseDaemon(bounded, conn, s.a.heads, known)
+	x, made, err := s.a.config.AskDaemon(bounded, conn, s.a.heads, known)
 	if after, _, _ := s.a.heads.Current(); after.Digest != before.Digest || !after.Until.Equal(before.Until) || len(after.Docs) != len(before.Docs) {
 		s.a.headChanged()
 	}
+	s.keepAttempt(made, err)
 	if err == nil {
 		err = s.a.accept(x)
 	}

@@ -26,7 +26,10 @@ const (
 	keysFile = "keys.json"
 	// collectionsDir has evidence by digest.
 	collectionsDir = "collections"
-	lockFile       = "lock"
+	// refusedFile and acceptedFile are the last appraisals, to be made again elsewhere.
+	refusedFile  = "appraisal-refused.json"
+	acceptedFile = "appraisal-accepted.json"
+	lockFile     = "lock"
 )
 
 // maxUnwritten bounds what is kept in memory for a disk that is full, in files.
