@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 )
 
 func (a *app) evidenceCommand() *cobra.Command {
-	return a.group("evidence", "Appraise evidence of a TEE that was recorded as a folder", a.evidenceAppraiseCommand())
+	return a.group("evidence", "Record evidence of a TEE as a folder, and appraise such folders", a.evidenceAppraiseCommand(), a.evidenceRecordCommand())
 }
 
 // An appraisal is what was found in a folder.
@@ -29,7 +28,9 @@ type appraisal struct {
 	At          time.Time `json:"at"`
 	Measurement string    `json:"measurement,omitempty"`
 	// OwnRoots says that the roots are the folder's, and not the published ones.
-	OwnRoots   bool             `json:"ownRoots"`
+	OwnRoots bool `json:"ownRoots"`
+	// Simulated says that nothing but a simulator vouches for it.
+	Simulated  bool             `json:"simulated,omitempty"`
 	TCBStatus  attest.TDXStatus `json:"tcbStatus,omitempty"`
 	Advisories []string         `json:"advisories,omitempty"`
 	SNP        *snpPlatform     `json:"snp,omitempty"`
@@ -107,13 +108,7 @@ func (a *app) evidenceAppraiseCommand() *cobra.Command {
 	return a.command("appraise DIR", "Appraise the evidence in a folder, at the time and under the policy that it names",
 		"  assay evidence appraise recorded/tdx-1", exactly(1, "an evidence folder"),
 		func(_ context.Context, args []string) (*answer, error) {
-			root, err := os.OpenRoot(args[0])
-			if err != nil {
-				return nil, verdict.Misused("name a folder with a "+folder.CaseName, "opening evidence folder: %w", err)
-			}
-			defer root.Close() //nolint:errcheck // it was only read
-			report, err := folder.Appraise(root.FS())
-			return appraised(report, err)
+			return appraised(appraiseFolder(args[0]))
 		})
 }
 
@@ -130,7 +125,7 @@ func appraised(r folder.Report, err error) (*answer, error) {
 		ans.Result = resultReject
 	}
 	c := &r.Case
-	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories, Relaxed: r.Relaxed}
+	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Simulated: r.Simulated, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories, Relaxed: r.Relaxed}
 	var claims string
 	v.Claims, claims = claimsOf(r.Claims)
 	if p := r.SNP; p != nil {
@@ -153,8 +148,13 @@ func appraised(r folder.Report, err error) (*answer, error) {
 	ans.Value = v
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", printable(c.Name), ans.Result)
-	if v.OwnRoots {
+	if c.Policy.Daemon != nil {
+		fmt.Fprintln(&b, "  under the trust.yaml and head that the folder brings along")
+	} else if v.OwnRoots {
 		fmt.Fprintln(&b, "  under roots that the folder brings along")
+	}
+	if v.Simulated {
+		fmt.Fprintln(&b, "  by a simulator, which proves nothing about hardware")
 	}
 	if v.Measurement != "" {
 		fmt.Fprintf(&b, "  measurement %s\n", v.Measurement)

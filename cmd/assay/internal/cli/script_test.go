@@ -81,7 +81,7 @@ type document struct {
 }
 
 // statuses are the exit statuses that go with a result.
-var statuses = map[string]int{"pass": 0, "audit-fail": 0, "unchecked": 0, "fail": 1, "misuse": 2, "undecided": 3}
+var statuses = map[string]int{"accept": 0, "reject": 1, "pass": 0, "audit-fail": 0, "unchecked": 0, "fail": 1, "misuse": 2, "undecided": 3}
 
 // parseDocument checks that stdout is exactly one document of the promised form.
 func parseDocument(t *testing.T, o outcome) document {

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,9 +87,15 @@ type asked struct {
 // appraise connects to the daemon, and appraises it as a node does. What a node
 // on this machine has seen before counts too.
 func (a *app) appraise(ctx context.Context, f *serverFlags) (*asked, error) {
+	d, _, err := a.ask(ctx, f)
+	return d, err
+}
+
+// ask does so, and returns the appraisal that it made, also where that is a refusal.
+func (a *app) ask(ctx context.Context, f *serverFlags) (*asked, trust.Attempt, error) {
 	l, err := f.dial(ctx)
 	if err != nil {
-		return nil, err
+		return nil, trust.Attempt{}, err
 	}
 	var marks gate.Marks
 	switch state, err := gate.OpenState(l.config.StateDir, l.config.AgentUID); {
@@ -99,17 +104,17 @@ func (a *app) appraise(ctx context.Context, f *serverFlags) (*asked, error) {
 		a.warn("an older head or daemon than a node here has seen would pass: %v", err)
 	default:
 		if marks, err = state.Marks(); err != nil {
-			return nil, errors.Join(verdict.Fail(verdict.Internal, "reading marks: %w", err), l.close())
+			return nil, trust.Attempt{}, errors.Join(verdict.Fail(verdict.Internal, "reading marks: %w", err), l.close())
 		}
 	}
 	heads := trust.NewHeads(l.config, marks)
-	appraisal, err := l.config.AppraiseDaemon(ctx, l.conn, heads, nil)
+	appraisal, made, err := l.config.AskDaemon(ctx, l.conn, heads, nil)
 	if err != nil {
-		return nil, firstOf(err, l.close())
+		return nil, made, firstOf(err, l.close())
 	}
 	head, _, _ := heads.Current()
 	if err := head.CheckAt(time.Now()); err != nil {
-		return nil, firstOf(err, l.close())
+		return nil, made, firstOf(err, l.close())
 	}
 	if appraisal.Simulated {
 		a.note(verdict.EvidenceSimulated, "the daemon runs in a simulator: its evidence proves nothing about hardware")
@@ -117,7 +122,7 @@ func (a *app) appraise(ctx context.Context, f *serverFlags) (*asked, error) {
 	if appraisal.Unwitnessed {
 		a.note(verdict.LogUnwitnessed, "nobody but the daemon vouches for its log: unwitnessed")
 	}
-	return &asked{link: l, head: head, Appraisal: appraisal}, nil
+	return &asked{link: l, head: head, Appraisal: appraisal}, made, nil
 }
 
 // firstOf keeps the reason apart from trouble at closing, which adds nothing.
@@ -419,11 +424,7 @@ func (a *app) statementAppraiseCommand() *cobra.Command {
 				i := describeAppraisal(d.Appraisal)
 				return done(i, "%s", i.text()), d.close()
 			}
-			now, err := timeFlag("at", at)
-			if err != nil {
-				return nil, err
-			}
-			p, err := a.appraiseFile(args[0], head, nonce, &f, now)
+			p, err := a.appraiseFile(args[0], head, nonce, at, &f)
 			if err != nil {
 				return nil, err
 			}
@@ -438,39 +439,20 @@ func (a *app) statementAppraiseCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) appraiseFile(path, headPath, nonce string, f *serverFlags, at time.Time) (trust.Appraisal, error) {
+func (a *app) appraiseFile(path, headPath, nonce, at string, f *serverFlags) (trust.Appraisal, error) {
 	c, err := f.config()
 	if err != nil {
 		return trust.Appraisal{}, err
 	}
-	if headPath == "" {
-		return trust.Appraisal{}, verdict.Misused("name the head set with --head", "appraising: nothing says which head is in force")
-	}
-	set, err := owner.LoadSet(headPath)
+	q, when, err := a.question(c, headPath, nonce, at)
 	if err != nil {
 		return trust.Appraisal{}, err
-	}
-	q := trust.Question{AllowPublished: nonce == ""}
-	if q.Head, err = c.OpenHead(set); err != nil {
-		return trust.Appraisal{}, err
-	}
-	if err := q.Head.CheckAt(at); err != nil {
-		return trust.Appraisal{}, err
-	}
-	if nonce != "" {
-		b, err := hex.DecodeString(nonce)
-		if err != nil || len(b) != verdict.NonceSize {
-			return trust.Appraisal{}, verdict.Misused("want 64 hex digits", "flag --nonce is %q", clip(nonce))
-		}
-		copy(q.Nonce[:], b)
-	} else {
-		a.warn("published evidence: it answers no question of yours, so it may be old")
 	}
 	collection, err := a.read("collection", path, attest.MaxCollectionSize)
 	if err != nil {
 		return trust.Appraisal{}, err
 	}
-	return c.Appraise(collection, q, at)
+	return c.Appraise(collection, q, when)
 }
 
 // proofFromServer makes the proof file of a leaf from a daemon that was appraised,
