@@ -93,6 +93,11 @@ var forbidden = []struct{ folder, name, why string }{
 	{"cmd/assay-node", "github.com/transparency-dev/tessera", "a node checks proofs, it does not write the log"},
 	{"cmd/assay-node", "github.com/google/go-containerregistry", "a node does not talk to registries"},
 	{"", "github.com/sigstore/sigstore-go/pkg/sign", absent + "it links an old go-tuf and formats of packages; a signer is four requests"},
+	{"attest", "golang.org/x/crypto", "primitives outside the FIPS modules: docs/fips.md says that no appraisal has any"},
+	{"node", "golang.org/x/crypto", "the same of a node"},
+	{"cmd/assay-node", "golang.org/x/crypto", "the same of a node"},
+	{"cmd/assay-gate", "golang.org/x/crypto", "the same of a gate"},
+	{"cmd/assay-node", "filippo.io/mldsa", "the same of a node"},
 	{"cmd/assay-gate", "google.golang.org/grpc", "it is started for each pull and must be up in single milliseconds"},
 	{"cmd/assay-gate", "net/http", "it talks to a unix socket alone"},
 }
