@@ -120,7 +120,9 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: read", name)
 		}
 	}
-	hashes := func(n int) []byte { return []byte(strings.Replace(everything, `"BAUG"]`, `"BAUG"`+strings.Repeat(`,"BAUG"`, n)+`]`, 1)) }
+	hashes := func(n int) []byte {
+		return []byte(strings.Replace(everything, `"BAUG"]`, `"BAUG"`+strings.Repeat(`,"BAUG"`, n)+`]`, 1))
+	}
 	if few, many := agrees(t, hashes(bundlejson.MaxElements/2)), agrees(t, hashes(bundlejson.MaxElements)); !few || many {
 		t.Errorf("few elements read: %t, many: %t", few, many)
 	}
