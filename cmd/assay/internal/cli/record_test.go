@@ -120,6 +120,7 @@ func TestRecordSimulator(t *testing.T) {
 			t.Errorf("got %q, want %q in it", text, want)
 		}
 	}
+	t.Run("ByHand", func(t *testing.T) { checkByHandSNP(t, recorded) })
 	wantRecorded(t, verdict.KindSimulatedSNP, verdict.IssuerConfig, "--server", other, "--trust", ci)
 	wantRecorded(t, verdict.KindSimulatedSNP, verdict.IssuerUnwitnessed, "--server", addr, "--trust", witnessed)
 	wantRecorded(t, verdict.KindSimulatedSNP, verdict.EndorsementUntrusted, "--server", addr, "--trust", stranger)
@@ -258,6 +259,7 @@ func TestRecordTPM(t *testing.T) {
 	if err := json.Unmarshal(read(t, filepath.Join(recorded, "case.json")), &of); err != nil || of.Format != "tpm-quote" || len(of.Parts) != 3 {
 		t.Errorf("got %+v, %v", of, err)
 	}
+	t.Run("ByHand", func(t *testing.T) { checkByHandTPM(t, recorded) })
 	wantRecorded(t, verdict.KindTPM, verdict.EndorsementUntrusted, "--server", addr, "--trust", stranger)
 	wantRecorded(t, verdict.KindTPM, verdict.IssuerUnwitnessed, "--server", addr, "--trust", witnessed)
 	// A byte of a PCR that the references pin.
