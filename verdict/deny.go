@@ -31,7 +31,7 @@ type DenyList struct {
 	// LogEntries are entries of transparency logs: log ID in hex, a slash, and
 	// the decimal index.
 	LogEntries []string `json:"log_entries,omitempty"`
-	// Measurements are launch measurements of daemons in hex.
+	// Measurements are launch measurements of daemons in hex, or registers of TDs.
 	Measurements []string `json:"measurements,omitempty"`
 	// Repositories are whole repository names with their registry.
 	Repositories []string `json:"repositories,omitempty"`
@@ -120,6 +120,20 @@ func (d DenyList) check() error {
 		}
 	}
 	return nil
+}
+
+// DeniesMeasurement tells whether d denies what a daemon was started from: its launch
+// measurement, or the value of a register of its TD.
+func (d DenyList) DeniesMeasurement(i Issuer) bool {
+	if i.Measurement != "" && slices.Contains(d.Measurements, i.Measurement) {
+		return true
+	}
+	for _, value := range i.Registers {
+		if slices.Contains(d.Measurements, value) {
+			return true
+		}
+	}
+	return false
 }
 
 // Merge returns a list that denies what either denies.

@@ -15,12 +15,19 @@ import (
 const (
 	// KindSNP is AMD SEV-SNP.
 	KindSNP = "snp"
-	// KindSimulatedSNP is the simulator: it proves nothing about hardware.
+	// KindSimulatedSNP is the simulator of it: it proves nothing about hardware.
 	KindSimulatedSNP = "sim-snp"
 	// KindTPM is a TPM 2.0, in software or hardware, without a claim about the
 	// machine around it.
 	KindTPM = "tpm"
+	// KindTDX is Intel TDX.
+	KindTDX = "tdx"
+	// KindSimulatedTDX is the simulator of it: it proves nothing about hardware.
+	KindSimulatedTDX = "sim-tdx"
 )
+
+// Simulated tells whether a kind is a simulator, which proves nothing.
+func Simulated(kind string) bool { return kind == KindSimulatedSNP || kind == KindSimulatedTDX }
 
 // Profiles of a configuration.
 const (
@@ -43,16 +50,16 @@ type References struct {
 type ReferenceEntry struct {
 	// Configs are digests of the configurations that it may run with.
 	Configs []Digest `json:"configs"`
-	// Events names the register that holds our event list: "pcr14", or "none"
-	// where the TEE has no register that a guest can extend.
+	// Events names the register that holds our event list: "pcr14", "rtmr3", or
+	// "none" where the TEE has no register that a guest can extend.
 	Events string `json:"events"`
 	// Flavours are the crypto flavours that may be active: "go", "fips140",
 	// "boringcrypto".
 	Flavours []string `json:"flavours"`
 	// Kind is one of the Kind… constants of TEEs.
 	Kind string `json:"kind"`
-	// Measurement is the launch measurement in hex, or empty for KindTPM, where
-	// registers say what was started.
+	// Measurement is the launch measurement in hex (of a TD, MRTD), or empty for
+	// KindTPM, where registers say what was started.
 	Measurement string `json:"measurement,omitempty"`
 	// Name is for people.
 	Name string `json:"name"`
@@ -62,7 +69,8 @@ type ReferenceEntry struct {
 	// Profile is Production or Development; a node that does not accept
 	// development refuses such an entry.
 	Profile string `json:"profile"`
-	// Registers are pinned values in hex, by name: "pcr0" … "pcr15".
+	// Registers are pinned values in hex, by name: "pcr0" … "pcr15", or of a TD
+	// "rtmr0" … "rtmr2", of which "rtmr1" and "rtmr2" are always there.
 	Registers map[string]string `json:"registers,omitempty"`
 }
 
@@ -70,6 +78,40 @@ type ReferenceEntry struct {
 type Floors struct {
 	// SNP is the lowest TCB; absent means that the owners set no floor.
 	SNP *SNPTCB `json:"snp,omitempty"`
+	// TDX is the same for TDX.
+	TDX *TDXFloor `json:"tdx,omitempty"`
+}
+
+// A TDXFloor bounds from below what Intel says about a platform. It holds whatever a
+// relying party accepts besides.
+type TDXFloor struct {
+	// AcceptStatus are the statuses of a TCB that count beside UpToDate, as Intel
+	// names them, ascending. Revoked never counts.
+	AcceptStatus []string `json:"accept_status,omitempty"`
+	// Evaluation is the lowest tcbEvaluationDataNumber of TCB info and QE identity,
+	// at least 1.
+	Evaluation uint32 `json:"evaluation"`
+}
+
+// tdxStatuses are the statuses that a floor can name, ascending (Intel PCS API v4,
+// tcbStatus).
+var tdxStatuses = []string{
+	"ConfigurationAndSWHardeningNeeded", "ConfigurationNeeded", "OutOfDate", "OutOfDateConfigurationNeeded", "SWHardeningNeeded",
+}
+
+func (f *TDXFloor) check() error {
+	if f == nil {
+		return nil
+	}
+	if f.Evaluation == 0 {
+		return errors.New("floor of TDX has evaluation 0, want at least 1")
+	}
+	for i, s := range f.AcceptStatus {
+		if !slices.Contains(tdxStatuses, s) || i > 0 && s <= f.AcceptStatus[i-1] {
+			return fmt.Errorf("floor of TDX accepts status %s, want some of %s in ascending order", quote(s), strings.Join(tdxStatuses, ", "))
+		}
+	}
+	return nil
 }
 
 // An SNPTCB is an SEV-SNP TCB version, component by component.
@@ -106,6 +148,9 @@ func (r References) check() error {
 	if err := checkVersion(r.V); err != nil {
 		return err
 	}
+	if err := r.Floors.TDX.check(); err != nil {
+		return err
+	}
 	if len(r.Entries) == 0 || len(r.Entries) > 256 {
 		return fmt.Errorf("%d entries, want 1 to 256", len(r.Entries))
 	}
@@ -140,40 +185,76 @@ func (e ReferenceEntry) check() error {
 			return fmt.Errorf("flavour is %s, want one of %s", quote(f), strings.Join(Flavours, ", "))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.Registers)) {
-		if !validPCR(name) {
-			return fmt.Errorf("register %s is not pcr0 to pcr15", quote(name))
-		}
-		if err := checkHex("register "+name, e.Registers[name], 32); err != nil {
-			return err
-		}
-	}
 	switch e.Kind {
-	case KindSNP, KindSimulatedSNP:
-		if e.Kind == KindSimulatedSNP && e.Profile != Development {
+	case KindSNP, KindSimulatedSNP, KindTDX, KindSimulatedTDX:
+		if Simulated(e.Kind) && e.Profile != Development {
 			return errors.New("a simulator needs profile development")
+		}
+		if e.Kind == KindTDX || e.Kind == KindSimulatedTDX {
+			return e.checkTDX()
 		}
 		if len(e.Registers) != 0 || e.Events != "none" {
 			return errors.New("SEV-SNP without SVSM has no registers: want events \"none\"")
 		}
 		return checkHex("measurement", e.Measurement, 48)
 	case KindTPM:
-		if e.Measurement != "" {
-			return errors.New("a TPM has no launch measurement")
-		}
-		if len(e.Registers) == 0 {
-			return errors.New("registers is empty: nothing would say what was started")
-		}
-		if e.Events != "pcr14" {
-			return fmt.Errorf("events is %s, want \"pcr14\"", quote(e.Events))
-		}
-		if _, pinned := e.Registers[e.Events]; pinned {
-			return errors.New("the register of the event list cannot be pinned")
-		}
-		return nil
+		return e.checkTPM()
 	default:
-		return fmt.Errorf("kind is %s, want one of %s, %s, %s", quote(e.Kind), KindSNP, KindSimulatedSNP, KindTPM)
+		return fmt.Errorf("kind is %s, want one of %s", quote(e.Kind), strings.Join([]string{KindSNP, KindTDX, KindTPM, KindSimulatedSNP, KindSimulatedTDX}, ", "))
 	}
+}
+
+func (e ReferenceEntry) checkTPM() error {
+	if e.Measurement != "" {
+		return errors.New("a TPM has no launch measurement")
+	}
+	if len(e.Registers) == 0 {
+		return errors.New("registers is empty: nothing would say what was started")
+	}
+	if e.Events != "pcr14" {
+		return fmt.Errorf("events is %s, want \"pcr14\"", quote(e.Events))
+	}
+	if _, pinned := e.Registers[e.Events]; pinned {
+		return errors.New("the register of the event list cannot be pinned")
+	}
+	return e.checkRegisters("pcr0 to pcr15", validPCR, 32)
+}
+
+// checkTDX refuses an entry that leaves open what a TD runs: MRTD is the firmware
+// alone, RTMR1 and RTMR2 are what it started. RTMR0 holds what the VMM says of the
+// machine, which not every author can compute.
+func (e ReferenceEntry) checkTDX() error {
+	if err := checkHex("measurement", e.Measurement, 48); err != nil {
+		return err
+	}
+	if e.Events != "rtmr3" {
+		return fmt.Errorf("events is %s, want \"rtmr3\"", quote(e.Events))
+	}
+	if _, pinned := e.Registers[e.Events]; pinned {
+		return errors.New("the register of the event list cannot be pinned")
+	}
+	for _, name := range []string{"rtmr1", "rtmr2"} {
+		if e.Registers[name] == "" {
+			return fmt.Errorf("registers has no %s: nothing would say what the firmware started", name)
+		}
+	}
+	return e.checkRegisters("rtmr0 to rtmr2", func(name string) bool { return slices.Contains(TDXRegisters, name) }, 48)
+}
+
+// TDXRegisters are the registers of a TD that say what was started, by the names that
+// entries and issuers have for them. RTMR3 is that of the event list.
+var TDXRegisters = []string{"rtmr0", "rtmr1", "rtmr2"}
+
+func (e ReferenceEntry) checkRegisters(want string, valid func(name string) bool, size int) error {
+	for _, name := range slices.Sorted(maps.Keys(e.Registers)) {
+		if !valid(name) {
+			return fmt.Errorf("register %s is not %s", quote(name), want)
+		}
+		if err := checkHex("register "+name, e.Registers[name], size); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // validPCR tells whether name is a PCR that software cannot reset: 16 and 23

@@ -16,10 +16,19 @@ func TestReferences(t *testing.T) {
 		Name: "tpm", Kind: verdict.KindTPM, Configs: []verdict.Digest{w.config}, Events: "pcr14", Flavours: []string{"fips140"},
 		NotBefore: unix(0), NotAfter: unix(time.Hour), Profile: verdict.Production, Registers: map[string]string{"pcr0": zeroSum, "pcr11": zeroSum},
 	}
-	w.references.Entries = append(w.references.Entries, tpm)
+	tdx := verdict.ReferenceEntry{
+		Name: "tdx", Kind: verdict.KindTDX, Configs: []verdict.Digest{w.config}, Events: "rtmr3", Flavours: []string{"go"}, Measurement: measurement,
+		NotBefore: unix(0), NotAfter: unix(time.Hour), Profile: verdict.Production,
+		Registers: map[string]string{"rtmr0": measurement, "rtmr1": measurement, "rtmr2": measurement},
+	}
+	w.references.Entries = append(w.references.Entries, tpm, tdx)
+	w.references.Floors.TDX = &verdict.TDXFloor{AcceptStatus: []string{"ConfigurationNeeded", "SWHardeningNeeded"}, Evaluation: 17}
 	good := encoded(t, w.references)
 	entry := func(i int, f func(e map[string]any)) []byte {
 		return edit(t, good, func(m map[string]any) { f(m["entries"].([]any)[i].(map[string]any)) })
+	}
+	floor := func(f func(floor map[string]any)) []byte {
+		return edit(t, good, func(m map[string]any) { f(m["floors"].(map[string]any)["tdx"].(map[string]any)) })
 	}
 	for _, tt := range []struct {
 		name string
@@ -30,6 +39,27 @@ func TestReferences(t *testing.T) {
 		{"with floors", edit(t, good, func(m map[string]any) {
 			m["floors"] = map[string]any{"snp": map[string]any{"bootloader": 4, "microcode": 219, "snp": 255, "tee": 0}}
 		}), ""},
+		{"a TD of which RTMR0 is left open", entry(2, func(e map[string]any) { delete(e["registers"].(map[string]any), "rtmr0") }), ""},
+		{"simulated TD", entry(2, func(e map[string]any) { e["kind"], e["profile"] = "sim-tdx", "development" }), ""},
+		{"simulated TD in production", entry(2, func(e map[string]any) { e["kind"] = "sim-tdx" }), verdict.HeadMalformed},
+		{"TD without measurement", entry(2, func(e map[string]any) { delete(e, "measurement") }), verdict.HeadMalformed},
+		{"TD of a short measurement", entry(2, func(e map[string]any) { e["measurement"] = zeroSum }), verdict.HeadMalformed},
+		{"TD without RTMR1", entry(2, func(e map[string]any) { delete(e["registers"].(map[string]any), "rtmr1") }), verdict.HeadMalformed},
+		{"TD without RTMR2", entry(2, func(e map[string]any) { delete(e["registers"].(map[string]any), "rtmr2") }), verdict.HeadMalformed},
+		{"TD without registers", entry(2, func(e map[string]any) { delete(e, "registers") }), verdict.HeadMalformed},
+		{"TD with the register of its events", entry(2, func(e map[string]any) { e["registers"].(map[string]any)["rtmr3"] = measurement }), verdict.HeadMalformed},
+		{"TD with a PCR", entry(2, func(e map[string]any) { e["registers"].(map[string]any)["pcr0"] = measurement }), verdict.HeadMalformed},
+		{"TD with a short register", entry(2, func(e map[string]any) { e["registers"].(map[string]any)["rtmr1"] = zeroSum }), verdict.HeadMalformed},
+		{"TD without event list", entry(2, func(e map[string]any) { e["events"] = "none" }), verdict.HeadMalformed},
+		{"TD with the event list of a TPM", entry(2, func(e map[string]any) { e["events"] = "pcr14" }), verdict.HeadMalformed},
+		{"TPM with a register of a TD", entry(1, func(e map[string]any) { e["registers"].(map[string]any)["rtmr1"] = zeroSum }), verdict.HeadMalformed},
+		{"SNP with the register of a TD", entry(0, func(e map[string]any) { e["events"] = "rtmr3" }), verdict.HeadMalformed},
+		{"floor of TDX that is none", floor(func(f map[string]any) { f["evaluation"] = 0 }), verdict.HeadMalformed},
+		{"floor of TDX without number", floor(func(f map[string]any) { delete(f, "evaluation") }), verdict.HeadMalformed},
+		{"floor of TDX with number alone", floor(func(f map[string]any) { delete(f, "accept_status") }), ""},
+		{"floor of TDX that accepts what is revoked", floor(func(f map[string]any) { f["accept_status"] = []any{"Revoked"} }), verdict.HeadMalformed},
+		{"floor of TDX in another order", floor(func(f map[string]any) { f["accept_status"] = []any{"SWHardeningNeeded", "OutOfDate"} }), verdict.HeadMalformed},
+		{"floor of TDX with a status twice", floor(func(f map[string]any) { f["accept_status"] = []any{"OutOfDate", "OutOfDate"} }), verdict.HeadMalformed},
 		{"genuine SNP in production", entry(0, func(e map[string]any) { e["kind"], e["profile"] = "snp", "production" }), ""},
 		{"simulator in production", entry(0, func(e map[string]any) { e["profile"] = "production" }), verdict.HeadMalformed},
 		{"another profile", entry(0, func(e map[string]any) { e["kind"], e["profile"] = "snp", "test" }), verdict.HeadMalformed},

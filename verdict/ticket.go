@@ -228,6 +228,10 @@ type Issuer struct {
 	// SEV-SNP, or the SHA-256 of a TPM's endorsement key. Empty where the evidence
 	// does not say.
 	Chip string `json:"chip,omitempty"`
+	// Registers are TDXRegisters of a TD in hex by name, also those that no entry
+	// pinned: MRTD says nothing about what the firmware started. Absent for other
+	// kinds, where Measurement does.
+	Registers map[string]string `json:"registers,omitempty"`
 }
 
 // OpenTicket turns a compact ticket into checked facts: it is well-formed and
@@ -442,7 +446,7 @@ func (c TicketCheck) checkDenyList(deny DenyList, t Ticket, i Issuer) error {
 		if slices.Contains(deny.Statements, issuer.Digest) {
 			return Refuse(TicketDenied, "owners denied the issuer statement %s", issuer.Digest.Short())
 		}
-		if issuer.Measurement != "" && slices.Contains(deny.Measurements, issuer.Measurement) {
+		if deny.DeniesMeasurement(issuer) {
 			return Refuse(TicketDenied, "owners denied the measurement of the daemon")
 		}
 	}

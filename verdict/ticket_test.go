@@ -220,6 +220,12 @@ func TestTokenConfusion(t *testing.T) {
 		{"statement of another daemon denied", same, denied(verdict.DenyList{Statements: []verdict.Digest{w.issuer2.Digest}}), ""},
 		{"statement denied that signed the core", signed(func(x *verdict.Ticket) { x.By = w.verdictKey2.Kid() }), denied(verdict.DenyList{Statements: []verdict.Digest{w.issuer2.Digest}}), verdict.TicketDenied},
 		{"measurement denied", same, denied(verdict.DenyList{Measurements: []string{measurement}}), verdict.TicketDenied},
+		{"register denied", same, both(func(c *verdict.TicketCheck) {
+			c.Issuers[0].Registers = map[string]string{"rtmr1": strings.Repeat("ab", 48), "rtmr2": strings.Repeat("cd", 48)}
+		}, denied(verdict.DenyList{Measurements: []string{strings.Repeat("cd", 48)}})), verdict.TicketDenied},
+		{"register of no daemon denied", same, both(func(c *verdict.TicketCheck) {
+			c.Issuers[0].Registers = map[string]string{"rtmr1": strings.Repeat("ab", 48), "rtmr2": strings.Repeat("cd", 48)}
+		}, denied(verdict.DenyList{Measurements: []string{strings.Repeat("ef", 48)}})), ""},
 		{"measurement denied that signed the core", signed(func(x *verdict.Ticket) { x.By = w.verdictKey2.Kid() }), both(func(c *verdict.TicketCheck) { c.Issuers[1].Measurement = strings.Repeat("ab", 48) }, denied(verdict.DenyList{Measurements: []string{strings.Repeat("ab", 48)}})), verdict.TicketDenied},
 
 		// Deny lists: who signed is known to the daemon alone.

@@ -5,6 +5,7 @@ package gate_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,6 +138,10 @@ func TestDecide(t *testing.T) {
 		{name: "image denied by one owner", code: verdict.TicketDenied, change: denies(verdict.DenyList{Images: []verdict.Digest{image}})},
 		{name: "manifest denied", code: verdict.TicketDenied, change: denies(verdict.DenyList{Images: []verdict.Digest{manifest}})},
 		{name: "repository denied", code: verdict.TicketDenied, change: denies(verdict.DenyList{Repositories: []string{repository}})},
+		{name: "register denied", code: verdict.StatusSignature, change: func(w *world) {
+			w.answer.Statements[0].Registers = map[string]string{"rtmr2": strings.Repeat("cd", 48)}
+			denies(verdict.DenyList{Measurements: []string{strings.Repeat("cd", 48)}})(w)
+		}},
 		{name: "measurement denied", code: verdict.StatusSignature, change: denies(verdict.DenyList{Measurements: []string{measurement}})},
 		{name: "signer denied after the ticket", code: verdict.TicketDenied, change: denies(verdict.DenyList{Identities: []verdict.DeniedIdentity{{SAN: "a@example"}}})},
 		{name: "another image denied", allow: true, change: denies(verdict.DenyList{Images: []verdict.Digest{verdict.SHA256([]byte("x"))}})},
@@ -543,6 +548,50 @@ func TestStandingOfATPM(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w.refs.Entries[0].Registers = tt.registers
 			issuer.Measurement = tt.measured
+			if err := gate.Standing(w.open(), issuer, true, at); verdict.CodeOf(err) != tt.want {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestStandingOfATD: of two builds of one firmware the entry of the other keeps
+// nothing alive, whatever the agent says that it accepted.
+func TestStandingOfATD(t *testing.T) {
+	w := newWorld(t)
+	value := func(c string) string { return strings.Repeat(c, 96) }
+	e := &w.refs.Entries[0]
+	e.Kind, e.Measurement, e.Events = verdict.KindSimulatedTDX, measurement, "rtmr3"
+	for _, tt := range []struct {
+		name   string
+		change func(e *verdict.ReferenceEntry, i *verdict.Issuer)
+		want   verdict.Code
+	}{
+		{"the same", func(*verdict.ReferenceEntry, *verdict.Issuer) {}, ""},
+		{"RTMR0 is left open", func(e *verdict.ReferenceEntry, i *verdict.Issuer) {
+			delete(e.Registers, "rtmr0")
+			i.Registers["rtmr0"] = value("9")
+		}, ""},
+		{"another MRTD", func(_ *verdict.ReferenceEntry, i *verdict.Issuer) { i.Measurement = value("d") }, verdict.GuestMeasurement},
+		{"another RTMR0", func(e *verdict.ReferenceEntry, _ *verdict.Issuer) { e.Registers["rtmr0"] = value("9") }, verdict.GuestRegister},
+		{"another RTMR1", func(e *verdict.ReferenceEntry, _ *verdict.Issuer) { e.Registers["rtmr1"] = value("9") }, verdict.GuestRegister},
+		{"another RTMR2", func(e *verdict.ReferenceEntry, _ *verdict.Issuer) { e.Registers["rtmr2"] = value("9") }, verdict.GuestRegister},
+		{"no registers", func(_ *verdict.ReferenceEntry, i *verdict.Issuer) { i.Registers = nil }, verdict.GuestRegister},
+		{"another kind", func(_ *verdict.ReferenceEntry, i *verdict.Issuer) { i.Kind = verdict.KindTDX }, verdict.GuestMeasurement},
+		{"another config, and a build after it", func(e *verdict.ReferenceEntry, i *verdict.Issuer) {
+			i.Statement.Config = verdict.SHA256([]byte("another"))
+			other := *e
+			other.Registers = map[string]string{"rtmr1": value("9"), "rtmr2": value("2")}
+			w.refs.Entries = append(w.refs.Entries, other)
+		}, verdict.IssuerConfig},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			registers := map[string]string{"rtmr0": value("0"), "rtmr1": value("1"), "rtmr2": value("2")}
+			e := &w.refs.Entries[0]
+			e.Registers = maps.Clone(registers)
+			issuer := w.daemon.issuer
+			issuer.Kind, issuer.Registers = verdict.KindSimulatedTDX, registers
+			tt.change(e, &issuer)
 			if err := gate.Standing(w.open(), issuer, true, at); verdict.CodeOf(err) != tt.want {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

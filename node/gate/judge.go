@@ -298,13 +298,18 @@ func (k Knowledge) standing(issuers []verdict.Issuer, at time.Time) []verdict.Is
 }
 
 // Standing refuses an issuer for which the head's references have no entry any
-// more, with guest.measurement, issuer.profile or issuer.config. It does not look
+// more, with guest.measurement, guest.register, issuer.profile or issuer.config. It does not look
 // at what the owners deny: the check of a ticket does, and tells it.
 func Standing(h verdict.CheckedHead, i verdict.Issuer, allowDevelopment bool, at time.Time) error {
 	err := verdict.Refuse(verdict.GuestMeasurement, "head %d has no reference entry for the measurement of statement %s", h.Counter, i.Digest.Short())
 	for _, e := range h.References.Entries {
 		switch {
 		case e.Kind != i.Kind || measured(e) == "" || measured(e) != i.Measurement || !e.Valid(at):
+		case !sameRegisters(e, i):
+			if verdict.CodeOf(err) != verdict.GuestMeasurement {
+				continue // another entry came further
+			}
+			err = verdict.Refuse(verdict.GuestRegister, "reference entry %.64q has other registers than the TD of statement %s", e.Name, i.Digest.Short())
 		case e.Profile != verdict.Production && !allowDevelopment:
 			err = verdict.Refuse(verdict.IssuerProfile, "reference entry %.64q is of profile %.32q", e.Name, e.Profile)
 		case !slices.Contains(e.Configs, i.Statement.Config) || !slices.Contains(e.Flavours, i.Statement.Build.Crypto.Module):
@@ -333,6 +338,20 @@ func measured(e verdict.ReferenceEntry) string {
 	return ""
 }
 
+// sameRegisters tells whether a TD has the registers that e pins. Of a TPM the agent
+// keeps only what measured says.
+func sameRegisters(e verdict.ReferenceEntry, i verdict.Issuer) bool {
+	if e.Kind == verdict.KindTPM {
+		return true
+	}
+	for name, value := range e.Registers {
+		if i.Registers[name] != value {
+			return false
+		}
+	}
+	return true
+}
+
 // maxPCRs is how many registers of a TPM an entry can pin.
 const maxPCRs = 24
 
@@ -344,7 +363,7 @@ func (k Knowledge) status(token string, issuers []verdict.Issuer, at time.Time) 
 	}
 	deny := k.Head.DenyAt(at)
 	issuers = slices.DeleteFunc(slices.Clone(issuers), func(i verdict.Issuer) bool {
-		return slices.Contains(deny.Statements, i.Digest) || i.Measurement != "" && slices.Contains(deny.Measurements, i.Measurement)
+		return slices.Contains(deny.Statements, i.Digest) || deny.DeniesMeasurement(i)
 	})
 	s, err := verdict.OpenStatus(token, issuers)
 	if err != nil {
@@ -434,7 +453,7 @@ func (k Knowledge) quorum(image Image, tickets []string, check verdict.TicketChe
 		if best.Outcome == "" || weaker(outcome, best.Outcome) {
 			best.Outcome, best.Ticket = outcome, t
 		}
-		best.Simulated = best.Simulated || issuer.Kind == verdict.KindSimulatedSNP
+		best.Simulated = best.Simulated || verdict.Simulated(issuer.Kind)
 	}
 	switch {
 	case passed == 0 && refusal != nil:

@@ -113,7 +113,7 @@ func (c Config) appraise(collection []byte, q Question, at time.Time) (Appraisal
 		return Appraisal{}, verdict.Refuse(verdict.IssuerUnwitnessed, "appraising statement %s: nobody witnesses log %.128q", a.Issuer.Digest.Short(), result.Statement.Log.Origin)
 	}
 	deny := q.Head.DenyAt(at)
-	if slices.Contains(deny.Statements, a.Issuer.Digest) || a.Issuer.Measurement != "" && slices.Contains(deny.Measurements, a.Issuer.Measurement) {
+	if slices.Contains(deny.Statements, a.Issuer.Digest) || deny.DeniesMeasurement(a.Issuer) {
 		return Appraisal{}, verdict.Refuse(verdict.TicketDenied, "appraising statement %s: owners denied it or its measurement", a.Issuer.Digest.Short())
 	}
 	// What the gate will demand of it.
