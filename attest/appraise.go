@@ -25,6 +25,10 @@ const (
 	SimulatedSNP Kind = verdict.KindSimulatedSNP
 	// TPM is a TPM 2.0 without a claim about the machine around it.
 	TPM Kind = verdict.KindTPM
+	// TDX is Intel TDX.
+	TDX Kind = verdict.KindTDX
+	// SimulatedTDX is assay's simulator of it. It proves nothing about hardware.
+	SimulatedTDX Kind = verdict.KindSimulatedTDX
 )
 
 // A Binding says what ties evidence to hardware.
@@ -46,7 +50,7 @@ const (
 
 // Trust is what a relying party accepts. The zero value accepts nothing.
 type Trust struct {
-	// Kinds are the accepted kinds. SimulatedSNP stands alone.
+	// Kinds are the accepted kinds. A simulator stands alone.
 	Kinds []Kind
 	// SNPRoots are the trust anchors for SNP, such as AMDRoots.
 	SNPRoots []SNPRoot
@@ -66,14 +70,17 @@ type Trust struct {
 	MinTCB TCB
 	// SNP is what else is demanded of SNP evidence, the simulator's included.
 	SNP SNPTrust
+	// TDX is what is demanded of TDX evidence, the simulator's included. Nothing but
+	// AllowDevelopment and AllowNoFloor here relaxes it.
+	TDX TDXTrust
 
 	// AllowDevelopment accepts reference entries of profile development.
 	AllowDevelopment bool
-	// AllowDebug accepts a guest whose memory its host may read.
+	// AllowDebug accepts an SNP guest whose memory its host may read.
 	AllowDebug bool
-	// AllowMigratable accepts a guest that a migration agent may move.
+	// AllowMigratable accepts an SNP guest that a migration agent may move.
 	AllowMigratable bool
-	// AllowSMT accepts a guest that may share a core with a stranger.
+	// AllowSMT accepts an SNP guest that may share a core with a stranger.
 	AllowSMT bool
 	// AllowVMPLs are accepted privilege levels besides 0.
 	AllowVMPLs []uint32
@@ -82,7 +89,8 @@ type Trust struct {
 	// AllowNoCRL accepts SNP endorsements without a revocation list.
 	AllowNoCRL bool
 	// AllowNoFloor accepts SNP evidence when neither the references nor MinTCB, nor
-	// SNP.MinTCBOf for each line, set a floor.
+	// SNP.MinTCBOf for each line, set a floor, and TDX evidence when neither the
+	// references nor TDX.MinEvaluation do.
 	AllowNoFloor bool
 	// AllowUnsafeClock accepts a TPM that lost power and cannot vouch for its
 	// clock.
@@ -93,7 +101,7 @@ type Trust struct {
 // floors.
 func (t *Trust) check(floors verdict.Floors) error {
 	if len(t.Kinds) == 0 {
-		return verdict.Misused("name the accepted kinds: snp, tpm, or sim-snp alone", "appraising: no kind of TEE is accepted")
+		return verdict.Misused("name the accepted kinds: snp, tdx, tpm, or a simulator (sim-snp, sim-tdx) alone", "appraising: no kind of TEE is accepted")
 	}
 	for _, kind := range t.Kinds {
 		missing := ""
@@ -106,7 +114,11 @@ func (t *Trust) check(floors verdict.Floors) error {
 			if !t.AllowNoFloor && t.MinTCB == (TCB{}) && (floors.SNP == nil || *floors.SNP == verdict.SNPTCB{}) && !t.SNP.hasFloor(t.SNPRoots) {
 				missing = "neither the references nor the trust set a lowest TCB"
 			}
-		case SimulatedSNP:
+		case TDX:
+			if !t.AllowNoFloor && t.TDX.MinEvaluation == 0 && floors.TDX == nil {
+				missing = "neither the references nor the trust set a lowest tcbEvaluationDataNumber"
+			}
+		case SimulatedSNP, SimulatedTDX:
 			if len(t.SimulatorRoots) == 0 {
 				missing = "no root of a simulator is pinned"
 			}
@@ -123,10 +135,15 @@ func (t *Trust) check(floors verdict.Floors) error {
 		if missing != "" {
 			return verdict.Misused("", "appraising kind %s: %s", kind, missing)
 		}
-		if kind != SNP && kind != SimulatedSNP {
-			continue
+		var err error
+		switch kind {
+		case SNP, SimulatedSNP:
+			err = t.SNP.Check(kind, t.SNPRoots)
+		case TDX, SimulatedTDX:
+			err = t.TDX.Check(kind)
+		case TPM:
 		}
-		if err := t.SNP.Check(kind, t.SNPRoots); err != nil {
+		if err != nil {
 			return verdict.Misused("", "appraising kind %s: %w", kind, err)
 		}
 	}
@@ -192,10 +209,11 @@ type Result struct {
 	// Simulated is true when nothing but a simulator vouches for the evidence.
 	Simulated bool
 	// Measurement is what was started, in lower-case hex: MEASUREMENT of an SNP
-	// report (96 digits), or of a TPM PCR 11, and where the entry does not pin it
+	// report or MRTD of a TD (96 digits), or of a TPM PCR 11, and where the entry does not pin it
 	// the lowest PCR that it pins (64 digits).
 	Measurement string
-	// Registers are the quoted PCRs in hex, by name like pcr11. Nil for SNP.
+	// Registers are the quoted PCRs or RTMRs in hex, by name like pcr11 and rtmr1. Nil
+	// for SNP.
 	Registers map[string]string
 	// Entry is the reference entry that the evidence meets.
 	Entry verdict.ReferenceEntry
@@ -213,8 +231,14 @@ type Result struct {
 	Signer SNPSigner
 	CSPID  string
 	ChipID [64]byte
-	// Relaxed are the relaxations of Trust and SNPTrust without which SNP evidence
-	// would have been refused, sorted, by name: allow-smt is AllowSMT.
+	// PCK is what the certificate of a TDX platform says. Status, Advisories and
+	// Evaluation are what Intel says about it, as TDXResult has them.
+	PCK        PCK
+	Status     TDXStatus
+	Advisories []string
+	Evaluation uint32
+	// Relaxed are the relaxations of Trust, SNPTrust and TDXTrust without which SNP or
+	// TDX evidence would have been refused, sorted, by name: allow-smt is AllowSMT.
 	Relaxed []string
 	// AK is what to keep of the attestation key for the next appraisal.
 	AK KnownAK
@@ -237,7 +261,8 @@ func (r Result) Chip() string {
 
 // Expected is what evidence must be bound to and measure.
 type Expected struct {
-	// ReportData is what an SNP report carries, QuoteData what a TPM quote does.
+	// ReportData is what an SNP report or a TDX quote carries, QuoteData what a TPM
+	// quote does.
 	ReportData [64]byte
 	QuoteData  [32]byte
 	// Entries are the candidates: entries of any kind, of which one must fit.
@@ -311,8 +336,8 @@ func Appraise(collection []byte, in Input, at time.Time) (result Result, err err
 
 // AppraiseEvidence appraises the evidence and endorsements of a collection against
 // what the caller expects them to be bound to, without an issuer statement: it
-// says what runs, and nothing of what it decides by. A TPM's event list is not
-// looked at, so its result has no Events.
+// says what runs, and nothing of what it decides by. The event list of a TPM or TD is
+// not looked at, so its result has no Events.
 func AppraiseEvidence(collection []byte, expected Expected, trust Trust, known []KnownAK, at time.Time) (result Result, err error) {
 	defer func() {
 		if err != nil {
@@ -352,8 +377,12 @@ func appraiseEvidence(c Collection, in *evidenceInput, at time.Time) (Result, er
 	if !slices.Contains(in.trust.Kinds, kind) {
 		return Result{}, verdict.Refuse(verdict.EvidenceKind, "appraising: evidence is of kind %s, accepted are %v", kind, in.trust.Kinds)
 	}
-	if kind == TPM {
+	switch kind {
+	case TPM:
 		return appraiseTPM(c, in, at)
+	case TDX, SimulatedTDX:
+		return appraiseTDX(c, kind, in, at)
+	case SNP, SimulatedSNP:
 	}
 	return appraiseSNP(c, kind, in, at)
 }
@@ -371,6 +400,10 @@ func kindOf(c Collection) (Kind, error) {
 		return SNP, nil
 	case item.MediaType == TypeSimSNPReport:
 		return SimulatedSNP, nil
+	case item.MediaType == TypeTDXQuote:
+		return TDX, nil
+	case item.MediaType == TypeSimTDXQuote:
+		return SimulatedTDX, nil
 	}
 	return "", verdict.Refuse(verdict.EvidenceKind, "appraising: unknown evidence type %s", quoteShort(item.MediaType))
 }
@@ -420,7 +453,10 @@ func appraiseTPM(c Collection, in *evidenceInput, at time.Time) (Result, error) 
 		result.Claims.Configuration = NoClaim
 		return result, nil
 	}
-	result.Events, err = checkEvents(c, pcrs, in.statement)
+	result.Events, err = checkEvents(c, pcrName(EventRegister), func(l EventList) bool {
+		value, ok := pcrs[EventRegister]
+		return ok && value == l.Replay()
+	}, in.statement)
 	return result, err
 }
 
@@ -471,9 +507,9 @@ func checkRegisters(e verdict.ReferenceEntry, pcrs PCRs) error {
 	return nil
 }
 
-// checkEvents replays the event list into the register of events and compares its
-// last event with the statement.
-func checkEvents(c Collection, pcrs PCRs, statement *verdict.Statement) ([]verdict.RegisterEvent, error) {
+// checkEvents replays the event list into the register of events, of which replays
+// knows the value, and compares its last event with the statement.
+func checkEvents(c Collection, register string, replays func(EventList) bool, statement *verdict.Statement) ([]verdict.RegisterEvent, error) {
 	data, err := c.record(LabelRegisters, TypeRegisters)
 	if err != nil {
 		return nil, err
@@ -485,8 +521,8 @@ func checkEvents(c Collection, pcrs PCRs, statement *verdict.Statement) ([]verdi
 	if len(list.Events) == 0 {
 		return nil, verdict.Refuse(verdict.GuestRegister, "appraising register events: the list is empty")
 	}
-	if value, ok := pcrs[EventRegister]; !ok || value != list.Replay() {
-		return nil, verdict.Refuse(verdict.GuestRegister, "appraising register events: the list does not replay to %s", pcrName(EventRegister))
+	if !replays(list) {
+		return nil, verdict.Refuse(verdict.GuestRegister, "appraising register events: the list does not replay to %s", register)
 	}
 	if last := list.Events[len(list.Events)-1]; !statement.SameEvent(last) {
 		return nil, verdict.Refuse(verdict.GuestRegister, "appraising register events: the last event is not what the statement says")
@@ -538,23 +574,26 @@ func chooseEntry(in *evidenceInput, kind Kind, at time.Time, measured func(verdi
 // fitEntry compares e with the evidence, and tells at which stage it does not fit.
 func fitEntry(e verdict.ReferenceEntry, in *evidenceInput, at time.Time, measured func(verdict.ReferenceEntry) error) (int, error) {
 	if err := measured(e); err != nil {
+		if verdict.CodeOf(err) == verdict.GuestRegister { // of the right firmware
+			return 1, err
+		}
 		return 0, err
 	}
 	if !e.Valid(at) {
-		return 1, verdict.Refuse(verdict.GuestMeasurement, "appraising: reference entry %q is valid from %s to %s", e.Name,
+		return 2, verdict.Refuse(verdict.GuestMeasurement, "appraising: reference entry %q is valid from %s to %s", e.Name,
 			time.Unix(e.NotBefore, 0).UTC().Format(time.RFC3339), time.Unix(e.NotAfter, 0).UTC().Format(time.RFC3339))
 	}
 	if e.Profile != verdict.Production && !in.trust.AllowDevelopment {
-		return 2, verdict.Refuse(verdict.IssuerProfile, "appraising: reference entry %q is of profile %s, want %s", e.Name, e.Profile, verdict.Production)
+		return 3, verdict.Refuse(verdict.IssuerProfile, "appraising: reference entry %q is of profile %s, want %s", e.Name, e.Profile, verdict.Production)
 	}
 	if in.statement == nil {
 		return 0, nil
 	}
 	if module := in.statement.Build.Crypto.Module; !slices.Contains(e.Flavours, module) {
-		return 3, verdict.Refuse(verdict.IssuerConfig, "appraising: crypto module is %s, reference entry %q accepts %s", module, e.Name, strings.Join(e.Flavours, ", "))
+		return 4, verdict.Refuse(verdict.IssuerConfig, "appraising: crypto module is %s, reference entry %q accepts %s", module, e.Name, strings.Join(e.Flavours, ", "))
 	}
 	if !slices.Contains(e.Configs, in.statement.Config) {
-		return 4, verdict.Refuse(verdict.IssuerConfig, "appraising: config %s is none that reference entry %q names", in.statement.Config, e.Name)
+		return 5, verdict.Refuse(verdict.IssuerConfig, "appraising: config %s is none that reference entry %q names", in.statement.Config, e.Name)
 	}
 	return 0, nil
 }

@@ -44,7 +44,8 @@ const (
 	// LabelNonces is the concatenation of the 32-byte nonces of those who asked,
 	// empty in a published statement.
 	LabelNonces = "nonces"
-	// LabelEvidence is the evidence: an SNP report, or the collection of a quote.
+	// LabelEvidence is the evidence: an SNP report, a TDX quote, or the collection of
+	// a TPM's quote.
 	LabelEvidence = "evidence"
 	// LabelEndorsements is the collection of certificates and CRLs.
 	LabelEndorsements = "endorsements"
@@ -67,6 +68,19 @@ const (
 	LabelARK = "amd-ark"
 	// LabelCRL is a revocation list issued by the ARK.
 	LabelCRL = "amd-crl"
+	// LabelTCBInfo and LabelQEIdentity are what Intel signs about TDX platforms and
+	// quoting enclaves, LabelTCBInfoChain and LabelQEIdentityChain who signed them.
+	LabelTCBInfo         = "tdx-tcb-info"
+	LabelTCBInfoChain    = "tdx-tcb-info-chain"
+	LabelQEIdentity      = "tdx-qe-identity"
+	LabelQEIdentityChain = "tdx-qe-identity-chain"
+	// LabelPCKCRL is the revocation list of the authority that issued the platform's
+	// certificate, LabelSGXRootCRL that of the root.
+	LabelPCKCRL     = "sgx-pck-crl"
+	LabelSGXRootCRL = "sgx-root-crl"
+	// LabelSGXRoot is the root of a PCK chain. It is looked at for the simulator
+	// only, whose root is pinned by digest.
+	LabelSGXRoot = "sgx-root"
 	// LabelEKCertificate is the certificate of a TPM's endorsement key.
 	LabelEKCertificate = "tpm-ek-certificate"
 	// LabelEKPublic is the endorsement key as TPMT_PUBLIC.
@@ -108,6 +122,7 @@ const (
 	TypeSimSNPReport = "application/vnd.assay.sim-snp-report"
 	TypeHCLReport    = "application/vnd.assay.hcl-report"
 	TypeTDXQuote     = "application/vnd.assay.tdx-quote"
+	TypeSimTDXQuote  = "application/vnd.assay.sim-tdx-quote"
 	TypeTPMAttest    = "application/vnd.assay.tpms-attest"
 	TypeTPMSignature = "application/vnd.assay.tpmt-signature"
 	TypeTPMPublic    = "application/vnd.assay.tpmt-public"
@@ -116,6 +131,10 @@ const (
 	TypeCertificate  = "application/pkix-cert"
 	TypeCertificates = "application/vnd.assay.certificates"
 	TypeCRL          = "application/pkix-crl"
+	// TypePEMChain is a chain in PEM, leaf first (RFC 8555 §9.1).
+	TypePEMChain = "application/pem-certificate-chain"
+	// TypeCollateral is JSON as Intel's service gives it, byte by byte.
+	TypeCollateral = "application/json"
 )
 
 // Types of nested collections.

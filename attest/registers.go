@@ -5,6 +5,7 @@ package attest
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/sha512"
 
 	"github.com/assayd/assay/verdict"
 )
@@ -15,6 +16,10 @@ const MaxRegisterEvents = 512
 
 // EventRegister is the PCR that holds the event list of a TPM.
 const EventRegister = 14
+
+// EventRTMR is the RTMR that holds the event list of a TD. No firmware and no boot
+// loader extends it.
+const EventRTMR = 3
 
 // An EventList is a list of register events as it is stored and as it travels:
 // each event's canonical JSON and a line feed. Only whole lines are events.
@@ -101,4 +106,28 @@ func ExtendPCR(value, digest [sha256.Size]byte) [sha256.Size]byte {
 	h.Write(value[:])
 	h.Write(digest[:])
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// DigestRTMR returns what the event at index i extends into an RTMR.
+func (l EventList) DigestRTMR(i int) [sha512.Size384]byte {
+	return [sha512.Size384]byte(verdict.RegisterDigest(sha512.New384(), l.lines[i]))
+}
+
+// ReplayRTMR returns the value that an RTMR has after the list: the fold of the
+// extends from zero.
+func (l EventList) ReplayRTMR() [sha512.Size384]byte {
+	var value [sha512.Size384]byte
+	for i := range l.lines {
+		value = ExtendRTMR(value, l.DigestRTMR(i))
+	}
+	return value
+}
+
+// ExtendRTMR returns the value of an RTMR after TDG.MR.RTMR.EXTEND with digest (Intel
+// TDX Module ABI).
+func ExtendRTMR(value, digest [sha512.Size384]byte) [sha512.Size384]byte {
+	h := sha512.New384()
+	h.Write(value[:])
+	h.Write(digest[:])
+	return [sha512.Size384]byte(h.Sum(nil))
 }

@@ -44,6 +44,8 @@ const (
 	TDProfiling     uint64 = 1<<4 | 1<<5 | 1<<6 // HGS+, performance, PMT
 	TDSeptVEDisable uint64 = 1 << 28
 	TDMigratable    uint64 = 1 << 29
+	// tdUnknownTUD are the bits of the group TUD, TD under debug, that have no name.
+	tdUnknownTUD = 0xFF &^ (TDDebug | TDProfiling)
 )
 
 // A TDXQuote is a parsed TDX quote of version 4 or 5. Nothing about it is checked
@@ -211,28 +213,28 @@ func (q *TDXQuote) readQE() qeReport {
 	}
 }
 
-// checkTD checks what the host may do with the guest.
-func (q *TDXQuote) checkTD(t *TDXTrust) error {
+// demands are those on what the host may do with the guest.
+func (q *TDXQuote) demands(t *TDXTrust) []demand {
 	refuse := func(code verdict.Code, format string, args ...any) error {
 		return verdict.Refuse(code, "appraising TDX quote: "+format, args...)
 	}
-	switch {
-	case q.TDAttributes&TDDebug != 0 && !t.AllowDebug:
-		return refuse(verdict.GuestDebug, "TDATTRIBUTES 0x%x permit debugging", q.TDAttributes)
-	case q.TDAttributes&TDMigratable != 0 && !t.AllowMigratable:
-		return refuse(verdict.GuestMigratable, "TDATTRIBUTES 0x%x permit migration", q.TDAttributes)
-	case q.MRServiceTD != [48]byte{} && !t.AllowMigratable:
-		return refuse(verdict.GuestMigratable, "MRSERVICETD names a service TD")
-	case q.TDAttributes&TDProfiling != 0 && !t.AllowProfiling:
-		return refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x permit profiling", q.TDAttributes)
-	case q.TDAttributes&TDSeptVEDisable == 0 && !t.AllowSeptVE:
-		return refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x leave faults of the secure EPT to the guest", q.TDAttributes)
-	case q.XFAM&3 != 3:
-		return refuse(verdict.GuestAttributes, "XFAM is 0x%x, want bits 0 and 1", q.XFAM)
+	a := q.TDAttributes
+	return []demand{
+		{a&TDDebug == 0, "allow-debug", t.AllowDebug, refuse(verdict.GuestDebug, "TDATTRIBUTES 0x%x permit debugging", a)},
+		{a&TDMigratable == 0, "allow-migratable", t.AllowMigratable, refuse(verdict.GuestMigratable, "TDATTRIBUTES 0x%x permit migration", a)},
+		{q.MRServiceTD == [48]byte{}, "allow-migratable", t.AllowMigratable, refuse(verdict.GuestMigratable, "MRSERVICETD names a service TD")},
+		{a&TDProfiling == 0, "allow-profiling", t.AllowProfiling, refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x permit profiling", a)},
+		{met: a&tdUnknownTUD == 0, refusal: refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x have a bit that puts the TD under debug and is not known", a)},
+		{a&TDSeptVEDisable != 0, "allow-sept-ve", t.AllowSeptVE, refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x leave faults of the secure EPT to the guest", a)},
+		{met: q.XFAM&3 == 3, refusal: refuse(verdict.GuestAttributes, "XFAM is 0x%x, want bits 0 and 1", q.XFAM)},
 	}
+}
+
+// checkConfig compares what whoever started the TD filled in.
+func (q *TDXQuote) checkConfig(t *TDXTrust) error {
 	for name, got := range map[string][48]byte{"MRCONFIGID": q.MRConfigID, "MROWNER": q.MROwner, "MROWNERCONFIG": q.MROwnerConfig} {
 		if want := t.Config[name]; got != want {
-			return refuse(verdict.GuestConfig, "%s is %x, want %x", name, got, want)
+			return verdict.Refuse(verdict.GuestConfig, "appraising TDX quote: %s is %x, want %x", name, got, want)
 		}
 	}
 	return nil

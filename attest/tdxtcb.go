@@ -13,32 +13,6 @@ import (
 	"github.com/assayd/assay/verdict"
 )
 
-// TDXTrust is what a relying party accepts of TDX. The zero value accepts nothing,
-// since it has no root.
-type TDXTrust struct {
-	// Root is the trust anchor, such as IntelRoot.
-	Root *x509.Certificate
-	// AcceptStatus are accepted statuses beside UpToDate. Those of which Intel names
-	// advisories count only where all of them are in Advisories.
-	AcceptStatus []TDXStatus
-	Advisories   []string
-	// AnyAdvisory accepts whatever advisories there are.
-	AnyAdvisory bool
-	// MinEvaluation is the lowest accepted tcbEvaluationDataNumber.
-	MinEvaluation uint32
-	// AllowNoCollateral accepts a quote of which nothing is known but that a genuine
-	// platform made it: neither its TCB nor its quoting enclave.
-	AllowNoCollateral bool
-	// AllowNoCRL accepts endorsements without revocation lists.
-	AllowNoCRL bool
-	// AllowDebug, AllowMigratable, AllowProfiling and AllowSeptVE accept TDs whose
-	// host may do that.
-	AllowDebug, AllowMigratable, AllowProfiling, AllowSeptVE bool
-	// Config has wanted values of MRCONFIGID, MROWNER and MROWNERCONFIG; one that is
-	// not there has to be zero.
-	Config map[string][48]byte
-}
-
 // TDXExpected is what a TDX quote must be bound to and measure.
 type TDXExpected struct {
 	ReportData [64]byte
@@ -62,7 +36,10 @@ type TDXResult struct {
 	// Evaluation is the lower tcbEvaluationDataNumber of the collateral: it is to be
 	// remembered, and a lower one later refused.
 	Evaluation uint32
-	Claims     Claims
+	// Relaxed are the relaxations of TDXTrust without which the quote would have been
+	// refused, sorted, by name: allow-debug is AllowDebug.
+	Relaxed []string
+	Claims  Claims
 }
 
 // AppraiseTDX decides whether a quote is genuine, bound to what is expected, and of
@@ -80,24 +57,10 @@ func AppraiseTDX(quote []byte, collateral TDXCollateral, trust TDXTrust, expecte
 	if trust.Root == nil {
 		return TDXResult{}, verdict.Misused("", "appraising TDX quote: no root is trusted")
 	}
-	q, err := ParseTDXQuote(quote)
-	if err != nil {
+	if result, err = judgeTDX(quote, collateral, &trust, expected.ReportData, at); err != nil {
 		return TDXResult{}, err
 	}
-	pck, chain, err := q.verify(trust.Root, at)
-	if err != nil {
-		return TDXResult{}, err
-	}
-	if subtle.ConstantTimeCompare(q.ReportData[:], expected.ReportData[:]) != 1 {
-		return TDXResult{}, verdict.Refuse(verdict.EvidenceBinding, "appraising TDX quote: REPORTDATA is not what is expected")
-	}
-	result = TDXResult{Quote: q, PCK: pck, Claims: Claims{Configuration: Affirming, Executables: Affirming, Hardware: Affirming, RuntimeOpaque: Affirming}}
-	if err := result.checkPlatform(collateral, chain, &trust, at); err != nil {
-		return TDXResult{}, err
-	}
-	if err := q.checkTD(&trust); err != nil {
-		return TDXResult{}, err
-	}
+	q := &result.Quote
 	if len(expected.MRTD) > 0 && !slices.Contains(expected.MRTD, q.MRTD) {
 		return TDXResult{}, verdict.Refuse(verdict.GuestMeasurement, "appraising TDX quote: MRTD %x is none of the references", q.MRTD)
 	}
@@ -109,12 +72,43 @@ func AppraiseTDX(quote []byte, collateral TDXCollateral, trust TDXTrust, expecte
 	if err := q.checkLog(expected.EventLog, expected.FromLog); err != nil {
 		return TDXResult{}, err
 	}
-	if q.TDAttributes&(TDDebug|TDMigratable|TDProfiling) != 0 || q.TDAttributes&TDSeptVEDisable == 0 {
-		result.Claims.Configuration, result.Claims.RuntimeOpaque = Contraindicated, Contraindicated
-	}
 	if len(expected.MRTD) == 0 {
 		result.Claims.Executables = NoClaim
 	}
+	return result, nil
+}
+
+// judgeTDX decides everything about a quote but what the TD was started from.
+func judgeTDX(quote []byte, collateral TDXCollateral, trust *TDXTrust, reportData [64]byte, at time.Time) (TDXResult, error) {
+	q, err := ParseTDXQuote(quote)
+	if err != nil {
+		return TDXResult{}, err
+	}
+	pck, chain, err := q.verify(trust.Root, at)
+	if err != nil {
+		return TDXResult{}, err
+	}
+	if subtle.ConstantTimeCompare(q.ReportData[:], reportData[:]) != 1 {
+		return TDXResult{}, verdict.Refuse(verdict.EvidenceBinding, "appraising TDX quote: REPORTDATA is not what is expected")
+	}
+	result := TDXResult{Quote: q, PCK: pck, Claims: Claims{Configuration: Affirming, Executables: Affirming, Hardware: Affirming, RuntimeOpaque: Affirming}}
+	if err := result.checkPlatform(collateral, chain, trust, at); err != nil {
+		return TDXResult{}, err
+	}
+	lifted, err := judge(q.demands(trust))
+	if err != nil {
+		return TDXResult{}, err
+	}
+	if len(lifted) > 0 { // each leaves to the host what a TD exists to keep from it
+		result.Claims.Configuration, result.Claims.RuntimeOpaque = Contraindicated, Contraindicated
+	}
+	if err := q.checkConfig(trust); err != nil {
+		return TDXResult{}, err
+	}
+	if len(trust.Platforms) > 0 {
+		result.Claims.InstanceIdentity = Affirming
+	}
+	result.Relaxed = slices.Compact(slices.Sorted(slices.Values(append(result.Relaxed, lifted...))))
 	return result, nil
 }
 
@@ -125,10 +119,23 @@ func (r *TDXResult) checkPlatform(c TDXCollateral, chain intelChain, t *TDXTrust
 	if q.MRSignerSEAM != [48]byte{} {
 		return verdict.Refuse(verdict.PlatformModule, "appraising TDX quote: MRSIGNERSEAM is %x, want Intel's", q.MRSignerSEAM)
 	}
+	relaxed, err := judge([]demand{
+		{met: len(t.Modules) == 0 || slices.Contains(t.Modules, q.MRSEAM),
+			refusal: verdict.Refuse(verdict.PlatformModule, "appraising TDX quote: MRSEAM %x is none of the accepted modules", q.MRSEAM)},
+		{len(t.Platforms) == 0 && !t.AllowAnyPlatform || slices.Contains(t.Platforms, r.PCK.PPID), "allow-any-platform", t.AllowAnyPlatform,
+			verdict.Refuse(verdict.PlatformChip, "appraising TDX quote: PPID %x is none of the accepted platforms", r.PCK.PPID)},
+	})
+	if err != nil {
+		return err
+	}
+	r.Relaxed = relaxed
 	bare := t.AllowNoCollateral && len(c.TCBInfo) == 0 && len(c.QEIdentity) == 0
 	// All modules that Intel released have zeros; others are for the TCB info to allow.
 	if bare && q.SEAMAttributes != [8]byte{} {
 		return verdict.Refuse(verdict.PlatformModule, "appraising TDX quote: SEAMATTRIBUTES are %x, want zero without collateral", q.SEAMAttributes)
+	}
+	if t.AllowNoCRL && (len(c.RootCRL) == 0 || len(c.PCKCRL) == 0) {
+		r.Relaxed = append(r.Relaxed, "allow-no-crl")
 	}
 	rootCRL, err := revocations("root CRL", c.RootCRL, t.Root, t, at)
 	if err != nil {
@@ -146,6 +153,7 @@ func (r *TDXResult) checkPlatform(c TDXCollateral, chain intelChain, t *TDXTrust
 	}
 	if bare {
 		r.Claims.Hardware = Warning // genuine, of an unknown TCB
+		r.Relaxed = append(r.Relaxed, "allow-no-collateral")
 		return nil
 	}
 	signed, err := signedPart("TCB info", "tcbInfo", c.TCBInfo, c.TCBInfoChain, t.Root, rootCRL, at)
@@ -207,6 +215,10 @@ func (r *TDXResult) acceptStatus(t *TDXTrust) error {
 		return nil
 	}
 	r.Claims.Hardware = Warning
+	r.Relaxed = append(r.Relaxed, "accept-status")
+	if len(r.Advisories) > 0 {
+		r.Relaxed = append(r.Relaxed, map[bool]string{true: "any-advisory", false: "advisories"}[t.AnyAdvisory])
+	}
 	for _, a := range r.Advisories {
 		if !t.AnyAdvisory && !slices.Contains(t.Advisories, a) {
 			return verdict.Refuse(verdict.TCBStatus, "appraising TDX quote: the platform is %s, and the advisory %s is not accepted", r.Status, quoteShort(a))
