@@ -142,7 +142,7 @@ func warnings(c trust.Config) []string {
 		out = append(out, "profile is development")
 	}
 	for _, kind := range c.TEE.Kinds {
-		if kind == verdict.KindSimulatedSNP {
+		if verdict.Simulated(kind) {
 			out = append(out, "the TEE is simulated: nothing is proven about hardware")
 		}
 	}

@@ -101,7 +101,7 @@ func (c Config) appraise(collection []byte, q Question, at time.Time) (Appraisal
 		return Appraisal{}, err
 	}
 	a := Appraisal{
-		Issuer: verdict.Issuer{Digest: result.StatementDigest, Statement: result.Statement, Kind: string(result.Kind), Measurement: result.Measurement, Chip: result.Chip()},
+		Issuer: issuerOf(result),
 		Result: result, Collection: collection, Nonce: q.Nonce, Accepted: at, Simulated: result.Simulated,
 		// Nobody witnesses logs yet.
 		Unwitnessed: true,
@@ -121,6 +121,19 @@ func (c Config) appraise(collection []byte, q Question, at time.Time) (Appraisal
 		return Appraisal{}, err
 	}
 	return a, nil
+}
+
+// issuerOf is what the gate needs of an appraisal to judge the issuer by itself.
+func issuerOf(r attest.Result) verdict.Issuer {
+	i := verdict.Issuer{Digest: r.StatementDigest, Statement: r.Statement, Kind: string(r.Kind), Measurement: r.Measurement, Chip: r.Chip()}
+	if r.Kind != attest.TDX && r.Kind != attest.SimulatedTDX {
+		return i
+	}
+	i.Registers = map[string]string{}
+	for _, name := range verdict.TDXRegisters {
+		i.Registers[name] = r.Registers[name]
+	}
+	return i
 }
 
 // headRounds is how often daemon and relying party exchange heads before one gives

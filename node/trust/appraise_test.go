@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
 	"github.com/assayd/assay/node/gate"
@@ -128,14 +130,19 @@ func TestAppraise(t *testing.T) {
 		}, code: verdict.TicketDenied},
 		{name: "another nonce", nonce: 8, code: verdict.EvidenceNonce},
 	} {
-		for _, kind := range []attest.Kind{attest.SimulatedSNP, attest.TPM} {
+		for _, kind := range []attest.Kind{attest.SimulatedSNP, attest.SimulatedTDX, attest.TPM} {
 			t.Run(string(kind)+"/"+test.name, func(t *testing.T) {
 				statement := attesttest.Statement(t)
 				snp := attesttest.NewSNP(t, attest.SimulatedSNP, nil, nonce)
 				tpm := attesttest.NewTPM(t, statement, nonce)
+				td := attesttest.NewTD(t, attest.SimulatedTDX, statement, nonce)
 				in := snp.Input(t)
-				if kind == attest.TPM {
+				switch kind {
+				case attest.TPM:
 					in = tpm.Input(t)
+				case attest.SimulatedTDX:
+					in = td.Input()
+				default:
 				}
 				q := newQuestion(t, in, statement)
 				if test.change != nil {
@@ -149,9 +156,15 @@ func TestAppraise(t *testing.T) {
 				raw := attesttest.Encode(t, q.statement)
 				snp.Statement, tpm.Statement = raw, raw
 				tpm.Events = []verdict.RegisterEvent{attesttest.Event(q.statement)}
+				td.Bind(q.statement)
+				td.Extend(attesttest.Event(q.statement))
 				collection := snp.Bytes(t)
-				if kind == attest.TPM {
+				switch kind {
+				case attest.TPM:
 					collection = tpm.Bytes(t)
+				case attest.SimulatedTDX:
+					collection = td.Bytes()
+				default:
 				}
 				asked := nonce
 				if test.nonce != 0 {
@@ -172,7 +185,7 @@ func TestAppraise(t *testing.T) {
 					}
 					return
 				}
-				if !a.Unwitnessed || a.Simulated != (kind == attest.SimulatedSNP) || a.Issuer.Digest != verdict.SHA256(raw) || a.Issuer.Kind != string(kind) {
+				if !a.Unwitnessed || a.Simulated != (kind != attest.TPM) || a.Issuer.Digest != verdict.SHA256(raw) || a.Issuer.Kind != string(kind) {
 					t.Errorf("got %+v", a)
 				}
 				// Under a newer head the same holds, until something it rests on goes.
@@ -211,6 +224,34 @@ func TestFloorsAreJudgedAgain(t *testing.T) {
 	q.refs.Floors.SNP = &floor
 	if _, err := q.config.Rejudge(a, q.head(), nil, attesttest.At); verdict.CodeOf(err) != verdict.TCBMinimum {
 		t.Errorf("got %v, want %s", err, verdict.TCBMinimum)
+	}
+}
+
+// TestAppraiseTD: what the gate is given of a TD has its registers, by which owners
+// can deny it, and a floor of a newer head counts at once.
+func TestAppraiseTD(t *testing.T) {
+	nonce := attesttest.Nonce(1)
+	statement := attesttest.Statement(t)
+	td := attesttest.NewTD(t, attest.SimulatedTDX, statement, nonce)
+	q := newQuestion(t, td.Input(), statement)
+	h := q.head()
+	q.statement.Head = verdict.HeadRef{Counter: h.Counter, Digest: h.Digest}
+	td.Bind(q.statement)
+	td.Extend(attesttest.Event(q.statement))
+	a, err := q.config.Appraise(td.Bytes(), trust.Question{Head: h, Nonce: nonce}, attesttest.At)
+	check(t, err)
+	if diff := cmp.Diff(q.refs.Entries[0].Registers, a.Issuer.Registers); diff != "" {
+		t.Errorf("registers (-entry +issuer):\n%s", diff)
+	}
+	q.counter++
+	q.refs.Floors.TDX = &verdict.TDXFloor{Evaluation: 18}
+	if _, err := q.config.Rejudge(a, q.head(), nil, attesttest.At); verdict.CodeOf(err) != verdict.EndorsementRollback {
+		t.Errorf("under a higher floor: got %v", err)
+	}
+	q.refs.Floors.TDX = nil
+	q.deny(verdict.DenyList{Measurements: []string{a.Issuer.Registers["rtmr2"]}})
+	if _, err := q.config.Rejudge(a, q.head(), nil, attesttest.At); verdict.CodeOf(err) != verdict.TicketDenied {
+		t.Errorf("with its RTMR2 denied: got %v", err)
 	}
 }
 

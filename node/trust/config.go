@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -105,7 +106,7 @@ type Owners struct {
 
 // TEE says which evidence is believed (attest.Trust). The zero value believes none.
 type TEE struct {
-	// Kinds are snp and tpm, or sim-snp alone.
+	// Kinds are snp, tdx and tpm, or a simulator alone: sim-snp or sim-tdx.
 	Kinds []string `yaml:"kinds"`
 	// SNPProducts are the AMD product lines that are accepted, by AMD's roots:
 	// Milan, Genoa, Turin.
@@ -122,6 +123,8 @@ type TEE struct {
 	MinTCB TCB `yaml:"min-tcb,omitempty"`
 	// SNP is what else is demanded of SNP evidence, the simulator's included.
 	SNP SNP `yaml:"snp,omitempty"`
+	// TDX is what is demanded of TDX evidence, the simulator's included.
+	TDX TDX `yaml:"tdx,omitempty"`
 
 	// The relaxations of attest.Trust.
 	AllowDebug        bool     `yaml:"allow-debug,omitempty"`
@@ -231,7 +234,7 @@ func (c Config) check() (string, error) {
 	if c.AllowUnwitnessed && !development {
 		return "allow-unwitnessed", fmt.Errorf("it needs profile %q, got %q", verdict.Development, c.Profile)
 	}
-	if slices.Contains(c.TEE.Kinds, verdict.KindSimulatedSNP) && !development {
+	if slices.ContainsFunc(c.TEE.Kinds, verdict.Simulated) && !development {
 		return "tee.kinds", fmt.Errorf("a simulator needs profile %q, got %q", verdict.Development, c.Profile)
 	}
 	if err := verdict.CheckSPIFFEID(c.Node); err != nil {
@@ -293,7 +296,7 @@ func (c Config) check() (string, error) {
 
 func (t TEE) check() (string, error) {
 	if len(t.Kinds) == 0 {
-		return "tee.kinds", verdict.Misused("name what you trust: snp, tpm, or for development sim-snp alone", "none, want at least one")
+		return "tee.kinds", verdict.Misused("name what you trust: snp, tdx, tpm, or for development sim-snp or sim-tdx alone", "none, want at least one")
 	}
 	needs := map[string]struct {
 		key  string
@@ -301,26 +304,30 @@ func (t TEE) check() (string, error) {
 	}{
 		verdict.KindSNP:          {"tee.snp-products", len(t.SNPProducts) > 0},
 		verdict.KindTPM:          {"tee.ek-cas", len(t.EKCAs)+len(t.AKCAs) > 0 || t.GCE != nil},
+		verdict.KindTDX:          {"tee.tdx.root", t.TDX.Root != ""},
 		verdict.KindSimulatedSNP: {"tee.simulator-roots", len(t.SimulatorRoots) > 0},
+		verdict.KindSimulatedTDX: {"tee.simulator-roots", len(t.SimulatorRoots) > 0},
 	}
 	for i, kind := range t.Kinds {
 		need, known := needs[kind]
 		if !known {
-			return "tee.kinds", fmt.Errorf("got %.32q, want snp, tpm or sim-snp", kind)
+			return "tee.kinds", fmt.Errorf("got %.32q, want snp, tdx, tpm, sim-snp or sim-tdx", kind)
 		}
 		if slices.Contains(t.Kinds[:i], kind) {
 			return "tee.kinds", fmt.Errorf("%s is there twice", kind)
 		}
-		if kind == verdict.KindSimulatedSNP && len(t.Kinds) != 1 {
-			return "tee.kinds", errors.New("sim-snp is there beside other kinds, want it alone")
+		if verdict.Simulated(kind) && len(t.Kinds) != 1 {
+			return "tee.kinds", fmt.Errorf("%s is there beside other kinds, want it alone", kind)
 		}
 		if !need.have {
 			return need.key, fmt.Errorf("none, and kind %s needs one", kind)
 		}
 	}
 	// A root that no kind uses is a mistake, or what is left of an experiment.
-	for kind, need := range needs {
-		if need.have && !slices.Contains(t.Kinds, kind) {
+	for _, kind := range slices.Sorted(maps.Keys(needs)) {
+		need := needs[kind]
+		uses := func(k string) bool { return needs[k].key == need.key }
+		if need.have && !slices.ContainsFunc(t.Kinds, uses) {
 			return need.key, fmt.Errorf("given, and kind %s is not accepted", kind)
 		}
 	}
@@ -336,7 +343,10 @@ func (t TEE) check() (string, error) {
 			return "tee.gce", err
 		}
 	}
-	return t.SNP.check(out)
+	if key, err := t.SNP.check(out); err != nil {
+		return key, err
+	}
+	return t.TDX.check(out)
 }
 
 // OwnerSet returns the owners in our format.
@@ -391,6 +401,9 @@ func (t TEE) trust() (attest.Trust, error) {
 	}
 	var err error
 	if out.SNP, err = t.SNP.trust(); err != nil {
+		return attest.Trust{}, err
+	}
+	if out.TDX, err = t.TDX.trust(); err != nil {
 		return attest.Trust{}, err
 	}
 	if out.EKCAs, err = certificates("ek-cas", t.EKCAs); err != nil {
