@@ -79,13 +79,7 @@ type tpmAttester struct {
 	akPublic     []byte
 	endorsements attest.Collection
 
-	// state is held from an event's writing to the end of its extend, and for the
-	// whole of a piece of evidence: list and register agree whenever it is free,
-	// or failed says that they may not.
-	state  lock
-	store  *eventStore
-	events attest.EventList
-	failed error
+	eventKeeper
 }
 
 // openTPM connects to a TPM, makes its keys, and brings event list and register
@@ -112,31 +106,41 @@ func openTPM(ctx context.Context, config Config) (_ Attester, err error) {
 			err = errors.Join(err, conn.Close())
 		}
 	}()
-	a := &tpmAttester{conn: conn, state: newLock(), store: store}
+	a := &tpmAttester{conn: conn, eventKeeper: eventKeeper{state: newLock(), store: store}}
+	a.register = a.pcr()
 	if err := conn.with(ctx, func() error { return a.prepare(config) }); err != nil {
 		return nil, unavailable("preparing keys", err)
 	}
-	var register [sha256.Size]byte
-	if err := conn.with(ctx, func() error {
-		register, err = readPCR(conn, attest.EventRegister)
-		return err
-	}); err != nil {
-		return nil, unavailable("reading PCR", err)
-	}
-	if err := a.recover(ctx, register); err != nil {
+	if err := a.recover(ctx); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-// unavailable is the failure of a TPM that does not answer as it should.
-func unavailable(doing string, err error) error {
-	var refusal *verdict.Refusal
-	var misuse *verdict.Misuse
-	if errors.As(err, &refusal) || errors.As(err, &misuse) {
-		return err
+// pcr is the register of the event list.
+func (a *tpmAttester) pcr() register {
+	return register{
+		name: fmt.Sprintf("PCR %d", attest.EventRegister),
+		read: func(ctx context.Context) (value []byte, err error) {
+			err = a.conn.with(ctx, func() error {
+				value, err = readPCRs(a.conn, []uint{attest.EventRegister})
+				return err
+			})
+			return value, err
+		},
+		extend: func(ctx context.Context, digest []byte) (value []byte, err error) {
+			err = a.conn.with(ctx, func() error {
+				if err := extendPCR(a.conn, attest.EventRegister, [sha256.Size]byte(digest)); err != nil {
+					return err
+				}
+				value, err = readPCRs(a.conn, []uint{attest.EventRegister})
+				return err
+			})
+			return value, err
+		},
+		digest: func(l attest.EventList, i int) []byte { d := l.Digest(i); return d[:] },
+		replay: func(l attest.EventList) []byte { v := l.Replay(); return v[:] },
 	}
-	return verdict.Fail(verdict.EvidenceMissing, "asking TPM: %s: %w", doing, err)
 }
 
 // prepare loads the keys and collects the endorsements.
@@ -347,88 +351,6 @@ func (a *tpmAttester) ActivateCredential(ctx context.Context, credential, encryp
 	return nil, unavailable("activating credential", err)
 }
 
-// Extend implements Attester.
-func (a *tpmAttester) Extend(ctx context.Context, event verdict.RegisterEvent) error {
-	if err := a.state.acquire(ctx); err != nil {
-		return unavailable("waiting for its turn", err)
-	}
-	defer a.state.release()
-	if a.failed != nil {
-		return a.failed
-	}
-	list, err := a.events.Append(event)
-	if err != nil {
-		return err
-	}
-	if err := a.store.write(list); err != nil {
-		return verdict.Fail(verdict.EvidenceMissing, "writing register events: %w", err)
-	}
-	testingOnlyBeforeExtend()
-	// From here on a caller who gives up leaves list and register apart.
-	if err := a.extendLast(context.WithoutCancel(ctx), list); err != nil {
-		return err
-	}
-	a.events = list
-	return nil
-}
-
-// testingOnlyBeforeExtend runs between the writing of an event and its extend.
-var testingOnlyBeforeExtend = func() {}
-
-// extendLast extends the last event of list, which is on disk, and checks the
-// register. After any error the list and the register may differ, so that nothing
-// is served until the next start has sorted them out.
-func (a *tpmAttester) extendLast(ctx context.Context, list attest.EventList) error {
-	err := a.conn.with(ctx, func() error {
-		if err := extendPCR(a.conn, attest.EventRegister, list.Digest(len(list.Events)-1)); err != nil {
-			return err
-		}
-		value, err := readPCR(a.conn, attest.EventRegister)
-		if err != nil {
-			return err
-		}
-		if want := list.Replay(); value != want {
-			return fmt.Errorf("PCR %d is %x after the extend, want %x", attest.EventRegister, value, want)
-		}
-		return nil
-	})
-	if err != nil {
-		a.failed = unavailable("extending register", err)
-	}
-	return a.failed
-}
-
-// recover compares the register with the list that was written before, and decides
-// case by case (facts of the design: an event is on disk before it is extended).
-func (a *tpmAttester) recover(ctx context.Context, register [sha256.Size]byte) error {
-	if register == [sha256.Size]byte{} {
-		// The machine started anew. What the old list explained is gone.
-		if err := a.store.archive(); err != nil {
-			return verdict.Fail(verdict.EvidenceMissing, "archiving register events: %w", err)
-		}
-		return nil
-	}
-	list, err := a.store.read()
-	if err != nil {
-		return err
-	}
-	last := list.Without(1)
-	switch register {
-	case list.Replay():
-		a.events = list
-		return nil
-	case last.Replay():
-		// A crash came between the writing of the last event and its extend.
-		if err := a.extendLast(ctx, list); err != nil {
-			return err
-		}
-		a.events = list
-		return nil
-	}
-	return verdict.Refuse(verdict.GuestRegister, "opening TPM: PCR %d is %x, which the %d events of %s do not explain: something else extended it, or the list is lost",
-		attest.EventRegister, register, len(list.Events), a.store.path)
-}
-
 // Evidence implements Attester.
 func (a *tpmAttester) Evidence(ctx context.Context, statement, nonces []byte) ([]byte, error) {
 	if err := a.state.acquire(ctx); err != nil {
@@ -450,7 +372,7 @@ func (a *tpmAttester) Evidence(ctx context.Context, statement, nonces []byte) ([
 	endorsements := a.endorsements
 	c.Items[attest.LabelEvidence] = attest.Item{Nested: &quote}
 	c.Items[attest.LabelEndorsements] = attest.Item{Nested: &endorsements}
-	c.Items[attest.LabelRegisters] = attest.Item{MediaType: attest.TypeRegisters, Value: a.events.Marshal(), Indicator: attest.IndicatorEvidence}
+	c.Items[attest.LabelRegisters] = a.item()
 	return marshal(c)
 }
 
