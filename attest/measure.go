@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
+
+	"github.com/assayd/assay/verdict"
 )
 
 // MaxMeasuredFile is the largest file that is measured, in bytes.
@@ -18,6 +20,40 @@ const MaxMeasuredFile = 1 << 30
 // program: the SHA-384 of its file, in hex as a reference entry has it.
 func MeasureSNPSimulator(file io.Reader) (string, error) {
 	return measure(sha512.New384(), file)
+}
+
+// A SimulatedTD is what the simulator of TDX puts into the registers of a TD that
+// runs a program.
+type SimulatedTD struct {
+	// MRTD is that of a firmware that does not exist, the same for every program.
+	MRTD [sha512.Size384]byte
+	// RTMR are RTMR0 to RTMR2: of a machine that does not exist, of the program, whose
+	// SHA-384 is the one event of RTMR1, and of an empty command line.
+	RTMR [3][sha512.Size384]byte
+}
+
+// MeasureTDXSimulator returns what the simulator of TDX measures for a program.
+func MeasureTDXSimulator(file io.Reader) (SimulatedTD, error) {
+	h := sha512.New384()
+	if _, err := measure(h, file); err != nil {
+		return SimulatedTD{}, err
+	}
+	var zero [sha512.Size384]byte
+	event := func(text string) [sha512.Size384]byte { return ExtendRTMR(zero, sha512.Sum384([]byte(text))) }
+	return SimulatedTD{
+		MRTD: sha512.Sum384([]byte("assay simulated TD, firmware")),
+		RTMR: [3][sha512.Size384]byte{
+			event("assay simulated TD, machine"), ExtendRTMR(zero, [sha512.Size384]byte(h.Sum(nil))), event(""),
+		},
+	}, nil
+}
+
+// Entry fills in the members of a reference entry that say what was started.
+func (s SimulatedTD) Entry(e *verdict.ReferenceEntry) {
+	e.Events, e.Measurement, e.Registers = "rtmr3", hex.EncodeToString(s.MRTD[:]), map[string]string{}
+	for i, name := range verdict.TDXRegisters {
+		e.Registers[name] = hex.EncodeToString(s.RTMR[i][:])
+	}
 }
 
 // MeasureFile returns the SHA-256 of a file, in hex.

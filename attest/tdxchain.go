@@ -8,8 +8,11 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"math/big"
 	"slices"
 	"sync"
@@ -55,6 +58,7 @@ var (
 	oidSGXTCB    = append(slices.Clone(oidSGX), 2)
 	oidSGXPCEID  = append(slices.Clone(oidSGX), 3)
 	oidSGXFMSPC  = append(slices.Clone(oidSGX), 4)
+	oidSGXType   = append(slices.Clone(oidSGX), 5)
 	sgxSVNs      = 16
 	sgxPCESVN    = 17
 	maxSVN       = 255
@@ -119,6 +123,37 @@ func parsePCK(c *x509.Certificate) (PCK, error) {
 		}
 	}
 	return p, nil
+}
+
+// Extension encodes p as the SGX extension of a certificate, as simulators and the
+// builders of tests need it. Who issued the certificate is not in it.
+func (p PCK) Extension() (pkix.Extension, error) {
+	member := func(oid asn1.ObjectIdentifier, value any) (sgxExtension, error) {
+		der, err := asn1.Marshal(value)
+		return sgxExtension{oid, asn1.RawValue{FullBytes: der}}, err
+	}
+	var tcb, members []sgxExtension
+	var errs []error
+	add := func(into *[]sgxExtension, oid asn1.ObjectIdentifier, value any) {
+		m, err := member(oid, value)
+		*into, errs = append(*into, m), append(errs, err)
+	}
+	number := func(i int) asn1.ObjectIdentifier { return append(slices.Clone(oidSGXTCB), i) }
+	for i, n := range p.SVN {
+		add(&tcb, number(i+1), int(n))
+	}
+	add(&tcb, number(sgxPCESVN), int(p.PCESVN))
+	add(&tcb, number(sgxLastKnown), p.SVN[:])
+	add(&members, oidSGXPPID, p.PPID[:])
+	add(&members, oidSGXTCB, tcb)
+	add(&members, oidSGXPCEID, p.PCEID[:])
+	add(&members, oidSGXFMSPC, p.FMSPC[:])
+	add(&members, oidSGXType, asn1.Enumerated(1))
+	der, err := asn1.Marshal(members)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return pkix.Extension{}, fmt.Errorf("encoding PCK: %w", err)
+	}
+	return pkix.Extension{Id: oidSGX, Value: der}, nil
 }
 
 func (p *PCK) readTCB(der []byte) error {

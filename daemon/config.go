@@ -96,10 +96,11 @@ type Owners struct {
 
 // TEE says which trusted execution environment gives evidence.
 type TEE struct {
-	// Kind is tpm, or sim-snp (profile development). Required.
+	// Kind is tpm, or in profile development a simulator: sim-snp or sim-tdx.
+	// Required.
 	Kind string `yaml:"kind"`
 	// Dir is the folder of the simulator's authority, from assay dev init.
-	// Required for sim-snp, misuse otherwise.
+	// Required for sim-snp and sim-tdx, misuse otherwise.
 	Dir string `yaml:"dir"`
 	// Device is the TPM's device, as /dev/tpmrm0. One of Device and Socket is
 	// required for tpm.
@@ -320,15 +321,15 @@ func (c *Config) checkTrust(f *strictyaml.File) error {
 func (c *Config) checkTEE(f *strictyaml.File) error {
 	t := c.TEE
 	switch t.Kind {
-	case verdict.KindSimulatedSNP:
+	case verdict.KindSimulatedSNP, verdict.KindSimulatedTDX:
 		if c.Profile != verdict.Development {
-			return f.Misuse("tee.kind", "use tpm, or profile: development", "tee.kind sim-snp proves nothing and needs profile development")
+			return f.Misuse("tee.kind", "use tpm, or profile: development", "tee.kind %s proves nothing and needs profile development", t.Kind)
 		}
 		if t.Dir == "" {
 			return f.Misuse("tee", "assay dev init makes one", "tee.dir, the simulator's folder, is missing")
 		}
 		if t.Device+t.Socket+t.EKCertificate+t.Intermediates != "" {
-			return f.Misuse("tee", "", "tee.kind sim-snp takes dir and nothing else")
+			return f.Misuse("tee", "", "tee.kind %s takes dir and nothing else", t.Kind)
 		}
 	case verdict.KindTPM:
 		if (t.Device == "") == (t.Socket == "") {
@@ -338,9 +339,9 @@ func (c *Config) checkTEE(f *strictyaml.File) error {
 			return f.Misuse("tee.dir", "leave it out", "tee.dir is the simulator's")
 		}
 	case "":
-		return f.Misuse("tee", "say kind: tpm, or sim-snp in development", "tee.kind is missing")
+		return f.Misuse("tee", "say kind: tpm, or sim-snp or sim-tdx in development", "tee.kind is missing")
 	default:
-		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want tpm or sim-snp", t.Kind)
+		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want tpm, sim-snp or sim-tdx", t.Kind)
 	}
 	return nil
 }
@@ -472,14 +473,14 @@ func (c *Config) registry() verifier.RegistryConfig {
 func (c *Config) enclave() enclave.Config {
 	e := enclave.Config{Kind: c.TEE.Kind, EKCertificate: c.TEE.EKCertificate, Intermediates: c.TEE.Intermediates}
 	switch {
-	case c.TEE.Kind == verdict.KindSimulatedSNP:
+	case verdict.Simulated(c.TEE.Kind):
 		e.AllowSimulator, e.SimulatorDir = c.Profile == verdict.Development, c.TEE.Dir
 	case c.TEE.Socket != "":
 		e.Kind, e.TPM = enclave.KindSWTPM, c.TEE.Socket
 	default:
 		e.TPM = c.TEE.Device
 	}
-	if c.TEE.Kind == verdict.KindTPM {
+	if c.TEE.Kind != verdict.KindSimulatedSNP {
 		e.StateDir = filepath.Join(c.StateDir, registersName)
 	}
 	return e
@@ -514,7 +515,7 @@ func (c Config) Relaxations() []string {
 	if c.Profile == verdict.Development {
 		out = append(out, "profile development: nodes refuse this daemon unless their trust.yaml accepts development")
 	}
-	if c.TEE.Kind == verdict.KindSimulatedSNP {
+	if verdict.Simulated(c.TEE.Kind) {
 		out = append(out, "the TEE is simulated: its evidence proves nothing about hardware")
 	}
 	if c.TEE.Socket != "" {

@@ -13,6 +13,8 @@ import (
 const (
 	// KindSimulatedSNP is the simulator of SEV-SNP.
 	KindSimulatedSNP = verdict.KindSimulatedSNP
+	// KindSimulatedTDX is the simulator of TDX.
+	KindSimulatedTDX = verdict.KindSimulatedTDX
 	// KindTPM is a TPM 2.0 behind a device of the kernel.
 	KindTPM = verdict.KindTPM
 	// KindSWTPM is a TPM 2.0 behind the socket of swtpm. Its evidence is of kind
@@ -55,10 +57,10 @@ const DefaultTimeout = 30 * time.Second
 type Config struct {
 	// Kind is one of the Kind… constants.
 	Kind string
-	// AllowSimulator permits KindSimulatedSNP, which proves nothing. Only profile
+	// AllowSimulator permits the simulators, which prove nothing. Only profile
 	// development sets it.
 	AllowSimulator bool
-	// SimulatorDir is the folder that simsnp.InitCA made. KindSimulatedSNP only.
+	// SimulatorDir is the folder that InitCA of simsnp or simtdx made. Simulators only.
 	SimulatorDir string
 	// TPM is the path of the device (KindTPM, /dev/tpmrm0) or of the socket
 	// (KindSWTPM).
@@ -70,7 +72,7 @@ type Config struct {
 	// authorities that relying parties know, or empty.
 	Intermediates string
 	// StateDir is the folder of the event list, which must exist. It must not be
-	// shared by two daemons. TPM kinds only.
+	// shared by two daemons. Kinds with a register only: all but SEV-SNP.
 	StateDir string
 	// Timeout bounds each TPM command; zero is DefaultTimeout.
 	Timeout time.Duration
@@ -83,8 +85,10 @@ func Open(ctx context.Context, config Config) (Attester, error) {
 	switch config.Kind {
 	case KindSimulatedSNP:
 		return openSimulator(config)
+	case KindSimulatedTDX:
+		return openSimulatedTD(ctx, config)
 	case KindTPM, KindSWTPM:
 		return openTPM(ctx, config)
 	}
-	return nil, verdict.Misused("want tpm, swtpm or sim-snp", "opening TEE: kind is %q", config.Kind)
+	return nil, verdict.Misused("want tpm, swtpm, sim-snp or sim-tdx", "opening TEE: kind is %q", config.Kind)
 }

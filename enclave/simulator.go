@@ -4,6 +4,7 @@ package enclave
 
 import (
 	"context"
+	"io"
 	"os"
 	"runtime"
 
@@ -17,21 +18,31 @@ type simulator struct{ platform *simsnp.Platform }
 
 // openSimulator starts a simulated platform that runs this program.
 func openSimulator(config Config) (Attester, error) {
-	if !config.AllowSimulator {
-		return nil, verdict.Misused("a simulator needs profile development", "opening TEE: %s proves nothing and is not permitted", config.Kind)
-	}
-	executable, err := openExecutable()
-	if err != nil {
-		return nil, verdict.Fail(verdict.EvidenceMissing, "opening simulator: %w", err)
-	}
-	platform, err := simsnp.Open(config.SimulatorDir, executable)
-	if closeErr := executable.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
+	var platform *simsnp.Platform
+	if err := withExecutable(config, func(executable io.Reader) (err error) {
+		platform, err = simsnp.Open(config.SimulatorDir, executable)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	return &simulator{platform: platform}, nil
+}
+
+// withExecutable calls f with the program that runs, which a simulated platform
+// measures. It refuses a simulator that nobody permitted.
+func withExecutable(config Config, f func(executable io.Reader) error) error {
+	if !config.AllowSimulator {
+		return verdict.Misused("a simulator needs profile development", "opening TEE: %s proves nothing and is not permitted", config.Kind)
+	}
+	executable, err := openExecutable()
+	if err != nil {
+		return verdict.Fail(verdict.EvidenceMissing, "opening simulator: %w", err)
+	}
+	err = f(executable)
+	if closeErr := executable.Close(); err == nil {
+		err = closeErr
+	}
+	return err
 }
 
 // openExecutable opens the program that runs. On Linux that is the file that was

@@ -10,7 +10,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -145,7 +144,11 @@ func (x *TDX) certificate(name string) *x509.Certificate {
 	case "pck":
 		// As Intel's: go-tdx-guest counts the extensions.
 		c.SubjectKeyId, c.CRLDistributionPoints = []byte{1}, []string{"https://collateral.invalid/pckcrl"}
-		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 840, 113741, 1, 13, 1}, Value: x.sgxExtensions()}}
+		extension, err := x.PCK.Extension()
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		c.ExtraExtensions = []pkix.Extension{extension}
 		parent, signer = x.certificate("ca"), x.keys["ca"]
 	}
 	if name == "ca" || name == "tcb" {
@@ -162,32 +165,6 @@ func (x *TDX) certificate(name string) *x509.Certificate {
 		x.t.Fatal(err)
 	}
 	return x.certs[name]
-}
-
-func (x *TDX) sgxExtensions() []byte {
-	x.t.Helper()
-	oid := func(n ...int) asn1.ObjectIdentifier {
-		return append(asn1.ObjectIdentifier{1, 2, 840, 113741, 1, 13, 1}, n...)
-	}
-	encode := func(v any) asn1.RawValue {
-		der, err := asn1.Marshal(v)
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		return asn1.RawValue{FullBytes: der}
-	}
-	type member struct {
-		ID    asn1.ObjectIdentifier
-		Value asn1.RawValue
-	}
-	var tcb []member
-	for i, n := range x.PCK.SVN {
-		tcb = append(tcb, member{oid(2, i+1), encode(int(n))})
-	}
-	tcb = append(tcb, member{oid(2, 17), encode(int(x.PCK.PCESVN))}, member{oid(2, 18), encode(x.PCK.SVN[:])})
-	return encode([]member{
-		{oid(1), encode(x.PCK.PPID[:])}, {oid(2), encode(tcb)}, {oid(3), encode(x.PCK.PCEID[:])}, {oid(4), encode(x.PCK.FMSPC[:])}, {oid(5), encode(asn1.Enumerated(1))},
-	}).FullBytes
 }
 
 func (x *TDX) pem(names ...string) []byte {

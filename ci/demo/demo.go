@@ -61,8 +61,8 @@ func newDemo(bin, tee string, stdout, stderr io.Writer) (*demo, error) {
 		if err := swtpm.Missing(); err != nil {
 			return nil, fmt.Errorf("%w; install it: apt-get install swtpm swtpm-tools", err)
 		}
-	case tee != verdict.KindSimulatedSNP:
-		return nil, fmt.Errorf("TEE is %q, want tpm or sim-snp", tee)
+	case !verdict.Simulated(tee):
+		return nil, fmt.Errorf("TEE is %q, want tpm, sim-snp or sim-tdx", tee)
 	}
 	dir, err := os.MkdirTemp("/tmp", "assay-demo-") // short: it holds sockets
 	if err != nil {
@@ -100,8 +100,8 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	about := "swtpm, a TPM in software. It shows which binary and policy run, and says nothing about hardware"
-	if d.tee == verdict.KindSimulatedSNP {
-		about = "simulated SEV-SNP. It proves nothing about hardware; with swtpm installed the demo takes that"
+	if name, simulated := map[string]string{verdict.KindSimulatedSNP: "SEV-SNP", verdict.KindSimulatedTDX: "TDX"}[d.tee]; simulated {
+		about = "simulated " + name + ". It proves nothing about hardware; with swtpm installed the demo takes that"
 	}
 	if _, err := fmt.Fprintf(d.stdout, "%s\nTEE: %s.\nLog: unwitnessed; nobody but the daemon vouches for it yet.\n\n", strings.SplitN(version.stdout, "\n", 2)[0], about); err != nil {
 		return err

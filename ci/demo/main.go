@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	bin := flags.String("bin", "bin", "`folder` with the binaries of make build")
-	tee := flags.String("tee", "", "tpm or sim-snp (default tpm where swtpm is installed, else sim-snp)")
+	tee := flags.String("tee", "", "tpm, sim-snp or sim-tdx (default tpm where swtpm is installed, else sim-snp)")
 	keep := flags.Bool("keep", false, "keep the folder, and say where it is")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -125,13 +125,13 @@ func (d *demo) otherBinary(ctx context.Context) (string, string, error) {
 	return d.appraiseOther(ctx, "other-binary", binary, text)
 }
 
-// binaryCode is the check that finds another binary: the launch measurement, or
-// the register that the starter extended.
+// binaryCode is the check that finds another binary: the launch measurement, or the
+// register that the starter, or the firmware of a TD, extended.
 func (d *demo) binaryCode() string {
-	if d.tee == verdict.KindTPM {
-		return string(verdict.GuestRegister)
+	if d.tee == verdict.KindSimulatedSNP {
+		return string(verdict.GuestMeasurement)
 	}
-	return string(verdict.GuestMeasurement)
+	return string(verdict.GuestRegister)
 }
 
 // secondConfig is the owners' assayd.yaml for a second daemon on this machine: with

@@ -19,27 +19,23 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/big"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/enclave/internal/simdir"
 	"github.com/assayd/assay/verdict"
 )
 
 // Files of a simulator's folder.
 const (
 	// RootFile is the root certificate in DER, whose SHA-256 a trust pins.
-	RootFile    = "ark.der"
-	issuerFile  = "ask.der"
-	issuerKey   = "ask-key.pem"
-	crlFile     = "crl.der"
-	maxFileSize = 64 << 10
+	RootFile   = "ark.der"
+	issuerFile = "ask.der"
+	issuerKey  = "ask-key.pem"
+	crlFile    = "crl.der"
 )
 
 // Properties of the simulated platform.
@@ -61,8 +57,8 @@ var TCB = attest.TCB{Bootloader: 4, TEE: 0, SNP: 24, Microcode: 219}
 // InitCA makes a new hierarchy in dir, which must exist and hold none, and returns
 // the digest of its root certificate. The root's key is not kept.
 func InitCA(dir string) (verdict.Digest, error) {
-	if _, err := os.Stat(filepath.Join(dir, RootFile)); !errors.Is(err, fs.ErrNotExist) {
-		return "", verdict.Misused("name an empty folder", "making simulator: %s is already there", filepath.Join(dir, RootFile))
+	if err := simdir.Vacant(dir, RootFile); err != nil {
+		return "", err
 	}
 	now := time.Now()
 	rootKey, err := rsa.GenerateKey(rand.Reader, rsaBits)
@@ -98,18 +94,13 @@ func InitCA(dir string) (verdict.Digest, error) {
 		return "", fmt.Errorf("making simulator: %w", err)
 	}
 	// The root comes last: with it the folder is complete.
-	for _, file := range []struct {
-		name string
-		data []byte
-	}{
-		{issuerKey, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})},
-		{crlFile, crl},
-		{issuerFile, issuerDER},
-		{RootFile, rootDER},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, file.name), file.data, 0o600); err != nil {
-			return "", fmt.Errorf("making simulator: %w", err)
-		}
+	if err := simdir.Write(dir, []simdir.File{
+		{Name: issuerKey, Data: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})},
+		{Name: crlFile, Data: crl},
+		{Name: issuerFile, Data: issuerDER},
+		{Name: RootFile, Data: rootDER},
+	}); err != nil {
+		return "", fmt.Errorf("making simulator: %w", err)
 	}
 	return verdict.SHA256(rootDER), nil
 }
@@ -160,13 +151,9 @@ type Platform struct {
 // Open starts a platform from the folder dir that InitCA made, running the program
 // in executable. Its key is made now and is in memory only.
 func Open(dir string, executable io.Reader) (*Platform, error) {
-	files := map[string][]byte{}
-	for _, name := range []string{RootFile, issuerFile, issuerKey, crlFile} {
-		data, err := readFile(filepath.Join(dir, name))
-		if err != nil {
-			return nil, verdict.Misused("make the simulator first: assay dev init", "opening simulator: %w", err)
-		}
-		files[name] = data
+	files, err := simdir.Read(dir, RootFile, issuerFile, issuerKey, crlFile)
+	if err != nil {
+		return nil, err
 	}
 	issuer, err := x509.ParseCertificate(files[issuerFile])
 	if err != nil {
@@ -249,18 +236,4 @@ func (p *Platform) Report(reportData [64]byte) ([]byte, error) {
 		return nil, fmt.Errorf("signing simulated report: %w", err)
 	}
 	return r.Marshal(), nil
-}
-
-// readFile reads a small file whole.
-func readFile(path string) (data []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	data, err = io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err == nil && len(data) > maxFileSize {
-		err = fmt.Errorf("%s has more than %d bytes", path, maxFileSize)
-	}
-	return data, err
 }

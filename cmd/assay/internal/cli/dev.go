@@ -21,7 +21,7 @@ func (a *app) devCommand() *cobra.Command {
 
 func (a *app) devInitCommand() *cobra.Command {
 	var o devdir.Options
-	c := a.command("init DIR --assayd PATH [--tee sim-snp|tpm]", "Make a folder of keys, authorities and configurations that fit together",
+	c := a.command("init DIR --assayd PATH [--tee sim-snp|sim-tdx|tpm]", "Make a folder of keys, authorities and configurations that fit together",
 		"  assay dev init /tmp/dev --assayd bin/assayd --registry 127.0.0.1:5000", exactly(1, "a folder"),
 		func(_ context.Context, args []string) (*answer, error) {
 			o.Dir, o.At = args[0], time.Now()
@@ -34,7 +34,7 @@ func (a *app) devInitCommand() *cobra.Command {
 		})
 	f := c.Flags()
 	f.StringVar(&o.Assayd, "assayd", "", "the daemon's binary, which the references measure: `PATH`")
-	f.StringVar(&o.TEE, "tee", "sim-snp", "sim-snp, or tpm for a TPM or swtpm")
+	f.StringVar(&o.TEE, "tee", "sim-snp", "sim-snp, sim-tdx, or tpm for a TPM or swtpm")
 	f.StringVar(&o.TPM, "tpm", "", "device of the TPM or socket of swtpm, `PATH` (default DIR/swtpm.sock)")
 	f.StringArrayVar(&o.EKCAs, "ek-ca", nil, "authority of the TPM's endorsement key, PEM `FILE`")
 	f.StringVar(&o.EKCertificate, "ek-certificate", "", "endorsement key's certificate, DER `FILE` (default from the TPM)")

@@ -13,6 +13,7 @@ package devdir
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -37,6 +38,7 @@ import (
 	"github.com/assayd/assay/cmd/assay/internal/owner"
 	"github.com/assayd/assay/daemon"
 	"github.com/assayd/assay/enclave/simsnp"
+	"github.com/assayd/assay/enclave/simtdx"
 	"github.com/assayd/assay/node/gate"
 	"github.com/assayd/assay/node/trust"
 	"github.com/assayd/assay/spiffe/devapi"
@@ -84,7 +86,8 @@ type Options struct {
 	Dir string
 	// Assayd is the daemon's binary, which the references measure.
 	Assayd string
-	// TEE is verdict.KindSimulatedSNP (the zero value) or verdict.KindTPM.
+	// TEE is verdict.KindSimulatedSNP (the zero value), verdict.KindSimulatedTDX or
+	// verdict.KindTPM.
 	TEE string
 	// TPM is the TPM's device or the socket of swtpm; the zero value is
 	// swtpm.sock in Dir.
@@ -110,7 +113,7 @@ type Result struct {
 	Dir string `json:"dir"`
 	// Config is the digest of assayd.yaml, which the references name.
 	Config verdict.Digest `json:"config"`
-	// Measurement is that of the daemon's file: MEASUREMENT or PCR 11.
+	// Measurement is that of the daemon's file: MEASUREMENT, PCR 11, or RTMR1.
 	Measurement string `json:"measurement"`
 	TEE         string `json:"tee"`
 	Listen      string `json:"listen"`
@@ -227,8 +230,8 @@ func (o *Options) complete() error {
 		return verdict.Misused("use 127.0.0.1:PORT: the keys of a development folder protect nothing", "making development folder: %q is no address on loopback", o.Listen)
 	}
 	switch o.TEE {
-	case "", verdict.KindSimulatedSNP:
-		o.TEE = verdict.KindSimulatedSNP
+	case "", verdict.KindSimulatedSNP, verdict.KindSimulatedTDX:
+		o.TEE = cmp.Or(o.TEE, verdict.KindSimulatedSNP)
 		if o.TPM != "" || len(o.EKCAs) > 0 || o.EKCertificate != "" || o.Intermediates != "" {
 			return verdict.Misused("say --tee tpm", "making development folder: a TPM is described, and the TEE is %s", o.TEE)
 		}
@@ -240,7 +243,7 @@ func (o *Options) complete() error {
 			return verdict.Misused("name it with --ek-ca; swtpm_localca keeps its own as issuercert.pem", "making development folder: no authority of the TPM's endorsement key is named")
 		}
 	default:
-		return verdict.Misused("", "making development folder: TEE is %q, want %s or %s", o.TEE, verdict.KindSimulatedSNP, verdict.KindTPM)
+		return verdict.Misused("", "making development folder: TEE is %q, want %s, %s or %s", o.TEE, verdict.KindSimulatedSNP, verdict.KindSimulatedTDX, verdict.KindTPM)
 	}
 	for _, p := range []*string{&o.TPM, &o.EKCertificate, &o.Intermediates} {
 		if *p == "" {
@@ -278,20 +281,32 @@ func (o *Options) measure() (string, verdict.ReferenceEntry, error) {
 	defer f.Close() //nolint:errcheck // nothing was written
 	e := verdict.ReferenceEntry{Events: "none", Flavours: []string{module}, Kind: o.TEE, Name: "development",
 		NotBefore: o.At.Add(-5 * time.Minute).Unix(), NotAfter: o.At.Add(life).Unix(), Profile: verdict.Development}
-	measure := attest.MeasureSNPSimulator
-	if o.TEE == verdict.KindTPM {
-		measure = func(r io.Reader) (string, error) { return attest.MeasurePCR(r) }
-	}
-	m, err := measure(f)
+	m, err := measureInto(&e, f)
 	if err != nil {
 		return "", verdict.ReferenceEntry{}, verdict.Misused("", "making references: measuring %s: %w", o.Assayd, err)
 	}
-	if o.TEE == verdict.KindTPM {
-		e.Events, e.Registers = "pcr14", map[string]string{"pcr11": m}
-	} else {
+	return m, e, nil
+}
+
+// measureInto fills in what the TEE of an entry measures of the daemon's file, and
+// returns the value that differs by it.
+func measureInto(e *verdict.ReferenceEntry, f io.Reader) (m string, err error) {
+	switch e.Kind {
+	case verdict.KindTPM:
+		if m, err = attest.MeasurePCR(f); err == nil {
+			e.Events, e.Registers = "pcr14", map[string]string{"pcr11": m}
+		}
+	case verdict.KindSimulatedTDX:
+		var measured attest.SimulatedTD
+		if measured, err = attest.MeasureTDXSimulator(f); err == nil {
+			measured.Entry(e)
+			m = e.Registers["rtmr1"]
+		}
+	default:
+		m, err = attest.MeasureSNPSimulator(f)
 		e.Measurement = m
 	}
-	return m, e, nil
+	return m, err
 }
 
 // flavourOf reads the crypto flavour from what the go command wrote down.
@@ -400,16 +415,23 @@ func (o *Options) makeTEE(ekCAs []string) (trust.TEE, error) {
 	if err := file.MakeFolder(dir); err != nil {
 		return trust.TEE{}, err
 	}
-	root, err := simsnp.InitCA(dir)
+	initCA := simsnp.InitCA
+	if o.TEE == verdict.KindSimulatedTDX {
+		initCA = simtdx.InitCA
+	}
+	root, err := initCA(dir)
 	if err != nil {
 		return trust.TEE{}, err
 	}
-	return trust.TEE{Kinds: []string{verdict.KindSimulatedSNP}, SimulatorRoots: []string{string(root)}}, nil
+	return trust.TEE{Kinds: []string{o.TEE}, SimulatorRoots: []string{string(root)}}, nil
 }
 
 func (o *Options) references(e verdict.ReferenceEntry) ([]byte, error) {
 	r := verdict.References{Entries: []verdict.ReferenceEntry{e}}
-	if o.TEE == verdict.KindSimulatedSNP {
+	switch o.TEE {
+	case verdict.KindSimulatedTDX:
+		r.Floors.TDX = &verdict.TDXFloor{Evaluation: simtdx.Evaluation}
+	case verdict.KindSimulatedSNP:
 		t := simsnp.TCB
 		r.Floors.SNP = &verdict.SNPTCB{Bootloader: t.Bootloader, TEE: t.TEE, SNP: t.SNP, Microcode: t.Microcode}
 	}
@@ -448,7 +470,7 @@ func (o *Options) config(ownerPEM, id string) []byte {
 			line("  intermediates: %s", quote(o.Intermediates))
 		}
 	} else {
-		line("tee:\n  kind: sim-snp\n  dir: %s", quote(o.path(simulatorFolder)))
+		line("tee:\n  kind: %s\n  dir: %s", o.TEE, quote(o.path(simulatorFolder)))
 	}
 	if len(o.Registries) > 0 {
 		line("sources:\n  plain-http:")
