@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package enclave gets evidence from the TEE that a daemon runs in, and extends its
-// registers: from a TPM 2.0 (a device, or the socket of swtpm), and from the
-// simulator of SEV-SNP in package simsnp.
+// registers: from SEV-SNP and TDX by the kernel's configfs-tsm, from a TPM 2.0 (a
+// device, or the socket of swtpm), and from the simulators of SEV-SNP and TDX in
+// packages simsnp and simtdx.
 //
 // [Open] gives an [Attester]. [MeasureInto] is for whoever starts a daemon: it
 // measures the daemon's file into a PCR before the daemon runs.

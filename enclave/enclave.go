@@ -11,6 +11,12 @@ import (
 
 // Kinds of attester.
 const (
+	// KindSNP is SEV-SNP, by the kernel's configfs-tsm.
+	KindSNP = verdict.KindSNP
+	// KindTDX is TDX, by the kernel's configfs-tsm and its measurement registers.
+	KindTDX = verdict.KindTDX
+	// KindAuto is that of KindSNP and KindTDX which the kernel has a provider for.
+	KindAuto = "auto"
 	// KindSimulatedSNP is the simulator of SEV-SNP.
 	KindSimulatedSNP = verdict.KindSimulatedSNP
 	// KindSimulatedTDX is the simulator of TDX.
@@ -74,7 +80,11 @@ type Config struct {
 	// StateDir is the folder of the event list, which must exist. It must not be
 	// shared by two daemons. Kinds with a register only: all but SEV-SNP.
 	StateDir string
-	// Timeout bounds each TPM command; zero is DefaultTimeout.
+	// Endorsements is a folder with what the processor's maker publishes about it, or
+	// empty. KindSNP, KindTDX and KindAuto only.
+	Endorsements string
+	// Timeout bounds each TPM command and each request to the kernel; zero is
+	// DefaultTimeout.
 	Timeout time.Duration
 }
 
@@ -83,6 +93,8 @@ type Config struct {
 // list do not belong together, a *verdict.Refusal with guest.register.
 func Open(ctx context.Context, config Config) (Attester, error) {
 	switch config.Kind {
+	case KindSNP, KindTDX, KindAuto:
+		return openCVM(ctx, config)
 	case KindSimulatedSNP:
 		return openSimulator(config)
 	case KindSimulatedTDX:
@@ -90,5 +102,5 @@ func Open(ctx context.Context, config Config) (Attester, error) {
 	case KindTPM, KindSWTPM:
 		return openTPM(ctx, config)
 	}
-	return nil, verdict.Misused("want tpm, swtpm, sim-snp or sim-tdx", "opening TEE: kind is %q", config.Kind)
+	return nil, verdict.Misused("want snp, tdx, auto, tpm, swtpm, sim-snp or sim-tdx", "opening TEE: kind is %q", config.Kind)
 }

@@ -4,3 +4,28 @@ package enclave
 
 // BeforeExtend sets what runs between the writing of an event and its extend.
 func BeforeExtend(f func()) { testingOnlyBeforeExtend = f }
+
+// fileSystem makes a kernelFS of functions.
+type fileSystem struct {
+	makeDir, removeDir func(path string) error
+	readFile           func(path string, limit int64) ([]byte, error)
+	writeFile          func(path string, data []byte) error
+}
+
+func (f fileSystem) mkdir(path string) error                       { return f.makeDir(path) }
+func (f fileSystem) remove(path string) error                      { return f.removeDir(path) }
+func (f fileSystem) read(path string, limit int64) ([]byte, error) { return f.readFile(path, limit) }
+func (f fileSystem) write(path string, data []byte) error          { return f.writeFile(path, data) }
+
+// SetKernel takes the place of the kernel, until what it returns is called.
+func SetKernel(makeDir, removeDir func(path string) error, readFile func(path string, limit int64) ([]byte, error), writeFile func(path string, data []byte) error) (restore func()) {
+	before := testingOnlyKernel
+	testingOnlyKernel = fileSystem{makeDir, removeDir, readFile, writeFile}
+	return func() { testingOnlyKernel = before }
+}
+
+// ReadKernel and WriteKernel are how the kernel that runs is read and written.
+var (
+	ReadKernel  = osKernel{}.read
+	WriteKernel = osKernel{}.write
+)
