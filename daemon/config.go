@@ -8,13 +8,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/assayd/assay/enclave"
 	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/verdict"
@@ -92,27 +90,6 @@ type Owners struct {
 	Threshold int `yaml:"threshold"`
 	// Keys are PUBLIC KEY blocks in PEM, ECDSA P-256. Required.
 	Keys []string `yaml:"keys"`
-}
-
-// TEE says which trusted execution environment gives evidence.
-type TEE struct {
-	// Kind is tpm, or in profile development a simulator: sim-snp or sim-tdx.
-	// Required.
-	Kind string `yaml:"kind"`
-	// Dir is the folder of the simulator's authority, from assay dev init.
-	// Required for sim-snp and sim-tdx, misuse otherwise.
-	Dir string `yaml:"dir"`
-	// Device is the TPM's device, as /dev/tpmrm0. One of Device and Socket is
-	// required for tpm.
-	Device string `yaml:"device"`
-	// Socket is the unix socket of swtpm.
-	Socket string `yaml:"socket"`
-	// EKCertificate is a file with the endorsement key's certificate in DER.
-	// Absent: it is read from the TPM.
-	EKCertificate string `yaml:"ek-certificate"`
-	// Intermediates is a PEM file with the certificates between that one and
-	// the authorities that nodes know. Absent: none.
-	Intermediates string `yaml:"intermediates"`
 }
 
 // Sources say how registries are reached.
@@ -318,34 +295,6 @@ func (c *Config) checkTrust(f *strictyaml.File) error {
 	return nil
 }
 
-func (c *Config) checkTEE(f *strictyaml.File) error {
-	t := c.TEE
-	switch t.Kind {
-	case verdict.KindSimulatedSNP, verdict.KindSimulatedTDX:
-		if c.Profile != verdict.Development {
-			return f.Misuse("tee.kind", "use tpm, or profile: development", "tee.kind %s proves nothing and needs profile development", t.Kind)
-		}
-		if t.Dir == "" {
-			return f.Misuse("tee", "assay dev init makes one", "tee.dir, the simulator's folder, is missing")
-		}
-		if t.Device+t.Socket+t.EKCertificate+t.Intermediates != "" {
-			return f.Misuse("tee", "", "tee.kind %s takes dir and nothing else", t.Kind)
-		}
-	case verdict.KindTPM:
-		if (t.Device == "") == (t.Socket == "") {
-			return f.Misuse("tee", "name the TPM's device, as /dev/tpmrm0, or the socket of swtpm", "tee.kind tpm wants exactly one of device and socket")
-		}
-		if t.Dir != "" {
-			return f.Misuse("tee.dir", "leave it out", "tee.dir is the simulator's")
-		}
-	case "":
-		return f.Misuse("tee", "say kind: tpm, or sim-snp or sim-tdx in development", "tee.kind is missing")
-	default:
-		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want tpm, sim-snp or sim-tdx", t.Kind)
-	}
-	return nil
-}
-
 func (c *Config) checkSources(f *strictyaml.File) error {
 	for i, host := range c.Sources.PlainHTTP {
 		path := fmt.Sprintf("sources.plain-http[%d]", i)
@@ -470,22 +419,6 @@ func (c *Config) registry() verifier.RegistryConfig {
 	}
 }
 
-func (c *Config) enclave() enclave.Config {
-	e := enclave.Config{Kind: c.TEE.Kind, EKCertificate: c.TEE.EKCertificate, Intermediates: c.TEE.Intermediates}
-	switch {
-	case verdict.Simulated(c.TEE.Kind):
-		e.AllowSimulator, e.SimulatorDir = c.Profile == verdict.Development, c.TEE.Dir
-	case c.TEE.Socket != "":
-		e.Kind, e.TPM = enclave.KindSWTPM, c.TEE.Socket
-	default:
-		e.TPM = c.TEE.Device
-	}
-	if c.TEE.Kind != verdict.KindSimulatedSNP {
-		e.StateDir = filepath.Join(c.StateDir, registersName)
-	}
-	return e
-}
-
 func (c *Config) allowEd25519() bool { return slices.Contains(c.AllowUnvalidated, "ed25519") }
 
 // Names inside the state folder.
@@ -552,7 +485,7 @@ func (c Config) Describe(w io.Writer) error {
 			p("                 %s", k.Kid)
 		}
 	}
-	p("evidence         %s %s%s%s", c.TEE.Kind, c.TEE.Dir, c.TEE.Device, c.TEE.Socket)
+	p("evidence         %s %s%s%s", c.TEE.Kind, c.TEE.Dir, c.TEE.Device, c.TEE.Socket+c.TEE.Endorsements)
 	for _, role := range spiffe.AllRoles() {
 		for i, pattern := range c.Roles[role] {
 			name := ""

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,6 +102,13 @@ func TestParseConfigMisuse(t *testing.T) {
 		{"no tee", "tee: {kind: sim-snp, dir: /etc/assay/simulator}\n", "", "tee.kind is missing"},
 		{"tee without folder", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: sim-snp}", "tee.dir"},
 		{"tpm without device", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: tpm}", "exactly one of device and socket"},
+		{"tee of an unknown kind", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: sgx}", `tee.kind is "sgx"`},
+		{"simulated TDX without folder", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: sim-tdx}", "tee.dir"},
+		{"simulator with endorsements", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: sim-tdx, dir: /d, endorsements: /e}", "sim-tdx takes dir and nothing else"},
+		{"tdx with a folder of a simulator", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: tdx, dir: /d}", "tdx takes endorsements and nothing else"},
+		{"snp with a TPM", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: snp, device: /dev/tpmrm0}", "snp takes endorsements and nothing else"},
+		{"auto with a socket", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: auto, socket: /s}", "auto takes endorsements and nothing else"},
+		{"tpm with endorsements", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: tpm, device: /dev/tpmrm0, endorsements: /e}", "tee.endorsements is for"},
 		{"plain HTTP elsewhere", "127.0.0.1:5000", "registry.example:5000", "not on loopback"},
 		{"mirror", "mirror.example/hub", "HTTP://x", "mirrors"},
 		{"life too long", "verdict-life: 30m", "denial-life: 2m", "limits.denial-life is 2m0s"},
@@ -123,6 +131,32 @@ func TestParseConfigMisuse(t *testing.T) {
 				t.Errorf("got %q, want it to say %q", m.Error(), tc.want)
 			}
 		})
+	}
+}
+
+// TestParseConfigTEE: each kind is read with what it takes.
+func TestParseConfigTEE(t *testing.T) {
+	for _, tee := range []string{"kind: snp", "kind: snp, endorsements: /etc/assay/endorsements", "kind: tdx, endorsements: /etc/assay/endorsements",
+		"kind: auto, endorsements: /etc/assay/endorsements", "kind: tpm, device: /dev/tpmrm0", "kind: sim-tdx, dir: /etc/assay/simulator"} {
+		text := strings.Replace(goodConfig(newOwner(t).publicPEM), "kind: sim-snp, dir: /etc/assay/simulator", tee, 1)
+		c, err := daemon.ParseConfig("assayd.yaml", []byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", tee, err)
+			continue
+		}
+		simulated := slices.ContainsFunc(c.Relaxations(), func(s string) bool { return strings.Contains(s, "simulated") })
+		if simulated != strings.Contains(tee, "sim-") {
+			t.Errorf("%s: got relaxations %q", tee, c.Relaxations())
+		}
+	}
+	for _, kind := range []string{"sim-snp", "sim-tdx"} {
+		text := goodConfig(newOwner(t).publicPEM)
+		for _, r := range [][2]string{{"profile: development", "profile: production"}, {"allow-unwitnessed: true\n", ""}, {"kind: sim-snp", "kind: " + kind}} {
+			text = strings.Replace(text, r[0], r[1], 1)
+		}
+		if _, err := daemon.ParseConfig("assayd.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), "tee.kind "+kind+" proves nothing") && !strings.Contains(err.Error(), "witnesses") {
+			t.Errorf("%s in production: got %v", kind, err)
+		}
 	}
 }
 

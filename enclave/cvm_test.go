@@ -396,7 +396,12 @@ func TestSNPReportFails(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(c.Endorsements, "amd-vlek.der"), 0o700); err != nil {
 				panic(err)
 			}
-		}, "is a directory"},
+		}, "not a regular file"},
+		{"a pipe that nobody writes to", func(_ *fakeKernel, c *enclave.Config) {
+			if err := syscall.Mkfifo(filepath.Join(c.Endorsements, "amd-vlek.der"), 0o600); err != nil {
+				panic(err)
+			}
+		}, "not a regular file"},
 	} {
 		k, config, _ := snpMachine(t)
 		a := open(t, config)

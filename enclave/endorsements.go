@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/verdict"
@@ -76,11 +77,15 @@ func (f *endorsementFolder) read() (attest.Collection, error) {
 }
 
 func (f *endorsementFolder) file(name string) (data []byte, err error) {
-	file, err := f.root.Open(name)
+	// Without O_NONBLOCK, opening a named pipe waits for its writer.
+	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", name))
+	}
 	data, err = io.ReadAll(io.LimitReader(file, maxEndorsement+1))
 	if err == nil && len(data) > maxEndorsement {
 		err = fmt.Errorf("%s has more than %d bytes", name, maxEndorsement)

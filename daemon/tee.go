@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"path/filepath"
+
+	"github.com/assayd/assay/enclave"
+	"github.com/assayd/assay/internal/strictyaml"
+	"github.com/assayd/assay/verdict"
+)
+
+// TEE says which trusted execution environment gives evidence.
+type TEE struct {
+	// Kind is snp, tdx, auto (that of the two which the kernel has), tpm, or in
+	// profile development a simulator: sim-snp or sim-tdx. Required.
+	Kind string `yaml:"kind"`
+	// Dir is the folder of the simulator's authority, from assay dev init.
+	// Required for sim-snp and sim-tdx, misuse otherwise.
+	Dir string `yaml:"dir"`
+	// Device is the TPM's device, as /dev/tpmrm0. One of Device and Socket is
+	// required for tpm.
+	Device string `yaml:"device"`
+	// Socket is the unix socket of swtpm.
+	Socket string `yaml:"socket"`
+	// EKCertificate is a file with the endorsement key's certificate in DER.
+	// Absent: it is read from the TPM.
+	EKCertificate string `yaml:"ek-certificate"`
+	// Intermediates is a PEM file with the certificates between that one and
+	// the authorities that nodes know. Absent: none.
+	Intermediates string `yaml:"intermediates"`
+	// Endorsements is a folder with what AMD or Intel publishes about the processor,
+	// for snp, tdx and auto. It is read for each piece of evidence. Absent: none but
+	// what the host gives, which nodes do not accept of tdx.
+	Endorsements string `yaml:"endorsements"`
+}
+
+func (c *Config) checkTEE(f *strictyaml.File) error {
+	t := c.TEE
+	tpm := t.Device + t.Socket + t.EKCertificate + t.Intermediates
+	switch t.Kind {
+	case enclave.KindSNP, enclave.KindTDX, enclave.KindAuto:
+		if tpm+t.Dir != "" {
+			return f.Misuse("tee", "", "tee.kind %s takes endorsements and nothing else", t.Kind)
+		}
+	case verdict.KindSimulatedSNP, verdict.KindSimulatedTDX:
+		if c.Profile != verdict.Development {
+			return f.Misuse("tee.kind", "use a TEE, or profile: development", "tee.kind %s proves nothing and needs profile development", t.Kind)
+		}
+		if t.Dir == "" {
+			return f.Misuse("tee", "assay dev init makes one", "tee.dir, the simulator's folder, is missing")
+		}
+		if tpm+t.Endorsements != "" {
+			return f.Misuse("tee", "", "tee.kind %s takes dir and nothing else", t.Kind)
+		}
+	case verdict.KindTPM:
+		if (t.Device == "") == (t.Socket == "") {
+			return f.Misuse("tee", "name the TPM's device, as /dev/tpmrm0, or the socket of swtpm", "tee.kind tpm wants exactly one of device and socket")
+		}
+		if t.Dir != "" {
+			return f.Misuse("tee.dir", "leave it out", "tee.dir is the simulator's")
+		}
+		if t.Endorsements != "" {
+			return f.Misuse("tee.endorsements", "leave it out", "tee.endorsements is for snp, tdx and auto")
+		}
+	case "":
+		return f.Misuse("tee", "say kind: snp, tdx, auto or tpm, or sim-snp or sim-tdx in development", "tee.kind is missing")
+	default:
+		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want snp, tdx, auto, tpm, sim-snp or sim-tdx", t.Kind)
+	}
+	return nil
+}
+
+func (c *Config) enclave() enclave.Config {
+	e := enclave.Config{
+		Kind: c.TEE.Kind, EKCertificate: c.TEE.EKCertificate, Intermediates: c.TEE.Intermediates, Endorsements: c.TEE.Endorsements,
+		StateDir: filepath.Join(c.StateDir, registersName),
+	}
+	switch {
+	case verdict.Simulated(c.TEE.Kind):
+		e.AllowSimulator, e.SimulatorDir = c.Profile == verdict.Development, c.TEE.Dir
+	case c.TEE.Socket != "":
+		e.Kind, e.TPM = enclave.KindSWTPM, c.TEE.Socket
+	default:
+		e.TPM = c.TEE.Device
+	}
+	return e
+}
