@@ -256,6 +256,9 @@ func (r Result) Chip() string {
 	if r.ChipID != [64]byte{} {
 		return hex.EncodeToString(r.ChipID[:])
 	}
+	if r.PCK.PPID != [16]byte{} {
+		return hex.EncodeToString(r.PCK.PPID[:])
+	}
 	return r.AK.EK
 }
 

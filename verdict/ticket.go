@@ -225,7 +225,7 @@ type Issuer struct {
 	Kind        string `json:"kind"`
 	Measurement string `json:"measurement,omitempty"`
 	// Chip names the processor or TPM that vouches, in lower-case hex: CHIP_ID of
-	// SEV-SNP, or the SHA-256 of a TPM's endorsement key. Empty where the evidence
+	// SEV-SNP, PPID of TDX, or the SHA-256 of a TPM's endorsement key. Empty where the evidence
 	// does not say.
 	Chip string `json:"chip,omitempty"`
 	// Registers are TDXRegisters of a TD in hex by name, also those that no entry

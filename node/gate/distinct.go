@@ -60,4 +60,6 @@ func (d Distinct) Of(i verdict.Issuer) string {
 var vendors = map[string]string{
 	verdict.KindSNP:          "amd",
 	verdict.KindSimulatedSNP: verdict.KindSimulatedSNP,
+	verdict.KindTDX:          "intel",
+	verdict.KindSimulatedTDX: verdict.KindSimulatedTDX,
 }

@@ -11,6 +11,8 @@ import (
 
 func TestDistinct(t *testing.T) {
 	one := verdict.Issuer{Statement: verdict.Statement{Boot: "b", Issuer: "spiffe://a.example/assay/d/dev/x"}, Kind: verdict.KindSNP, Chip: "01"}
+	tdx := one
+	tdx.Kind, tdx.Chip = verdict.KindTDX, "02"
 	tpm := one
 	tpm.Kind, tpm.Chip = verdict.KindTPM, ""
 	for _, tt := range []struct {
@@ -19,6 +21,7 @@ func TestDistinct(t *testing.T) {
 		wants string
 	}{
 		{"", one, "b"}, {gate.ByBoot, one, "b"}, {gate.ByChip, one, "snp:01"}, {gate.ByChip, tpm, ""}, {gate.ByVendor, one, "amd"}, {gate.ByVendor, tpm, ""},
+		{gate.ByChip, tdx, "tdx:02"}, {gate.ByVendor, tdx, "intel"},
 		{gate.ByOperator, one, "a.example"}, {gate.ByOperator, tpm, "a.example"}, {gate.ByOperator, verdict.Issuer{}, ""}, {"rack", one, ""},
 	} {
 		if got := tt.by.Of(tt.of); got != tt.wants {
@@ -26,7 +29,7 @@ func TestDistinct(t *testing.T) {
 		}
 	}
 	// Each kind that references can name is of a vendor, or is a TPM.
-	for _, kind := range []string{verdict.KindSNP, verdict.KindSimulatedSNP} {
+	for _, kind := range []string{verdict.KindSNP, verdict.KindSimulatedSNP, verdict.KindTDX, verdict.KindSimulatedTDX} {
 		if gate.ByVendor.Of(verdict.Issuer{Kind: kind}) == "" {
 			t.Errorf("kind %s has no vendor", kind)
 		}

@@ -230,11 +230,23 @@ func describeEvents(events []reference.Event) ([]eventValue, string) {
 }
 
 func (a *app) referenceTDXCommand() *cobra.Command {
-	var uki, order string
+	var uki, order, rtmr0 string
 	var events bool
+	var entry entryFlags
 	c := a.command("tdx FIRMWARE [--uki FILE]", "Compute MRTD of a machine on Intel TDX, and with a UKI its RTMR1 and RTMR2",
-		"  assay reference compute tdx OVMF.inteltdx.fd --uki assay.efi", exactly(1, "a firmware file"),
+		"  assay reference compute tdx OVMF.inteltdx.fd --uki assay.efi \\\n"+
+			"    --references owners/references.json --name 'assayd v1' --flavour go --config sha256:9f2c…", exactly(1, "a firmware file"),
 		func(_ context.Context, args []string) (*answer, error) {
+			e, err := entry.parse()
+			if err != nil {
+				return nil, err
+			}
+			switch {
+			case entry.file != "" && uki == "":
+				return nil, verdict.Misused("name what the VMM loads with --uki", "adding entry: without a UKI it would accept whatever the firmware starts")
+			case entry.file == "" && rtmr0 != "":
+				return nil, verdict.Misused("name the file", "--rtmr0 goes with --references")
+			}
 			inputs := map[string]input{}
 			image, err := readInput(inputs, "firmware", args[0], reference.MaxFirmwareSize)
 			if err != nil {
@@ -244,33 +256,46 @@ func (a *app) referenceTDXCommand() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			value := map[string]any{"kind": "tdx", "pageOrder": order, "inputs": inputs, "mrtd": hex.EncodeToString(m.MRTD[:]), "cfvEvent": hex.EncodeToString(m.CFV[:])}
+			value := map[string]any{"kind": verdict.KindTDX, "pageOrder": order, "inputs": inputs, "mrtd": hex.EncodeToString(m.MRTD[:]), "cfvEvent": hex.EncodeToString(m.CFV[:])}
 			var b strings.Builder
 			fmt.Fprintf(&b, "mrtd %x\nrtmr0 depends on the host; its event of the configuration volume %x\n", m.MRTD, m.CFV)
-			a.warn("references cannot name a TDX machine yet: no entry is made")
-			if uki != "" {
-				u, err := readUKI(inputs, uki)
-				if err != nil {
-					return nil, err
-				}
-				r, err := u.RTMRs(reference.Boot{Path: reference.Direct})
-				if err != nil {
-					return nil, err
-				}
-				a.warn("RTMR1 and RTMR2 follow the sources of firmware, stub and kernel; nobody compared them with a TDX machine")
-				list, text := describeEvents(r.Events)
-				value["rtmr1"], value["rtmr2"], value["events"] = hex.EncodeToString(r.RTMR1[:]), hex.EncodeToString(r.RTMR2[:]), list
-				fmt.Fprintf(&b, "rtmr1 %x\nrtmr2 %x\n", r.RTMR1, r.RTMR2)
-				if events {
-					b.WriteString(text)
-				}
+			if uki == "" {
+				a.warn("without --uki MRTD covers the firmware alone, and not what it starts: no entry can be made of it")
+				return done(value, "%s", b.String()), nil
 			}
+			u, err := readUKI(inputs, uki)
+			if err != nil {
+				return nil, err
+			}
+			r, err := u.RTMRs(reference.Boot{Path: reference.Direct})
+			if err != nil {
+				return nil, err
+			}
+			a.warn("RTMR1 and RTMR2 follow the sources of firmware, stub and kernel; nobody compared them with a TDX machine")
+			list, text := describeEvents(r.Events)
+			value["rtmr1"], value["rtmr2"], value["events"] = hex.EncodeToString(r.RTMR1[:]), hex.EncodeToString(r.RTMR2[:]), list
+			fmt.Fprintf(&b, "rtmr1 %x\nrtmr2 %x\n", r.RTMR1, r.RTMR2)
+			if events {
+				b.WriteString(text)
+			}
+			e.Kind, e.Events, e.Measurement = verdict.KindTDX, "rtmr3", hex.EncodeToString(m.MRTD[:])
+			e.Registers = map[string]string{"rtmr1": hex.EncodeToString(r.RTMR1[:]), "rtmr2": hex.EncodeToString(r.RTMR2[:])}
+			if rtmr0 != "" {
+				e.Registers["rtmr0"] = rtmr0
+			}
+			written, err := a.addEntries(entry.file, []verdict.ReferenceEntry{e})
+			if err != nil {
+				return nil, err
+			}
+			b.WriteString(written)
 			return done(value, "%s", b.String()), nil
 		})
 	f := c.Flags()
 	f.StringVar(&uki, "uki", "", "UKI of systemd-stub 252 that the VMM loads (-kernel of QEMU), `FILE`")
 	f.StringVar(&order, "page-order", string(reference.Interleaved), "how the VMM adds pages: interleaved, or two-pass as KVM before TDX was in Linux")
+	f.StringVar(&rtmr0, "rtmr0", "", "pin RTMR0 in the entry too: `HEX`, as a machine has it whose host you know")
 	f.BoolVar(&events, "events", false, "list the events too; JSON always has them")
+	entry.define(c)
 	return c
 }
 

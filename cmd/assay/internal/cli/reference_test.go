@@ -36,6 +36,9 @@ func TestReferenceCompute(t *testing.T) {
 	snp := func(more ...string) []string {
 		return append([]string{"reference", "compute", "snp", "$DIR/OVMF.fd"}, more...)
 	}
+	tdx := func(more ...string) []string {
+		return append([]string{"reference", "compute", "tdx", "$DIR/OVMF.fd"}, more...)
+	}
 	tpm := func(more ...string) []string {
 		return append([]string{"reference", "compute", "tpm", "$DIR/assay.efi"}, more...)
 	}
@@ -48,7 +51,12 @@ func TestReferenceCompute(t *testing.T) {
 		{name: "snp, ec2", args: snp("--vcpus", "1", "--vmm", "ec2"), stdout: []string{", 1 vCPU\n"}, stderr: []string{"two published programs compute two digests"}},
 		{name: "snp, entry", args: snp(append(entry, "--vcpus", "1,2", "--vcpu-type", "EPYC-v4", "--kernel", "$DIR/assay.efi")...),
 			stdout: []string{"references.json: 2 entries, 2 of them new; next: assay head sign\n"}, stderr: []string{"sets no floor for the firmware"}},
-		{name: "tdx", args: []string{"reference", "compute", "tdx", "$DIR/OVMF.fd"}, stdout: []string{"mrtd ", "rtmr0 depends on the host"}, stderr: []string{"no entry is made"}},
+		{name: "tdx", args: []string{"reference", "compute", "tdx", "$DIR/OVMF.fd"}, stdout: []string{"mrtd ", "rtmr0 depends on the host"}, stderr: []string{"no entry can be made of it"}},
+		{name: "tdx, entry", args: tdx(append(entry, "--uki", "$DIR/assay.efi", "--rtmr0", strings.Repeat("0f", 48))...),
+			stdout: []string{"references.json: 1 entries, 1 of them new; next: assay head sign\n"}, stderr: []string{"sets no floor for what Intel says"}},
+		{name: "tdx, entry without a UKI", args: tdx(entry...), status: 2, stderr: []string{"it would accept whatever the firmware starts"}},
+		{name: "tdx, RTMR0 of no entry", args: tdx("--uki", "$DIR/assay.efi", "--rtmr0", strings.Repeat("0f", 48)), status: 2, stderr: []string{"--rtmr0 goes with --references"}},
+		{name: "tdx, RTMR0 of another length", args: tdx(append(entry, "--uki", "$DIR/assay.efi", "--rtmr0", "0f")...), status: 2, stderr: []string{"register rtmr0 has 2 hex digits, want 96"}},
 		{name: "tdx, uki", args: []string{"reference", "compute", "tdx", "$DIR/OVMF.fd", "--uki", "$DIR/assay.efi", "--events"},
 			stdout: []string{"rtmr1 ", "rtmr2 ", " kernel\n"}, stderr: []string{"nobody compared them with a TDX machine"}},
 		{name: "tpm", args: tpm(), stdout: []string{"pcr4 ", "pcr11 ", "pcr12 " + strings.Repeat("0", 64)}},
@@ -126,12 +134,20 @@ func TestReferenceEntries(t *testing.T) {
 	if err := json.Unmarshal(run("snp", filepath.Join(dir, "OVMF.fd"), "--name", "on SNP", "--vcpus", "1,2", "--vcpu-type", "EPYC-v4", "--kernel", filepath.Join(dir, "assay.efi")).Value, &snp); err != nil {
 		t.Fatal(err)
 	}
+	var tdx struct{ MRTD, RTMR1, RTMR2 string }
+	if err := json.Unmarshal(run("tdx", filepath.Join(dir, "OVMF.fd"), "--name", "on TDX", "--uki", filepath.Join(dir, "assay.efi")).Value, &tdx); err != nil {
+		t.Fatal(err)
+	}
 	refs, err := verdict.ParseReferences(read(t, path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(refs.Entries) != 3 || len(snp.Values) != 2 {
-		t.Fatalf("got %d entries and %d values, want 3 and 2", len(refs.Entries), len(snp.Values))
+	if e := refs.Entries[len(refs.Entries)-1]; e.Name != "on TDX" || e.Kind != verdict.KindTDX || e.Events != "rtmr3" || len(tdx.MRTD) != 96 || e.Measurement != tdx.MRTD ||
+		!maps.Equal(e.Registers, map[string]string{"rtmr1": tdx.RTMR1, "rtmr2": tdx.RTMR2}) {
+		t.Errorf("got entry %+v, want %+v", e, tdx)
+	}
+	if len(refs.Entries) != 4 || len(snp.Values) != 2 {
+		t.Fatalf("got %d entries and %d values, want 4 and 2", len(refs.Entries), len(snp.Values))
 	}
 	if e := refs.Entries[0]; e.Name != "on a TPM" || e.Kind != verdict.KindTPM || e.Events != "pcr14" || !maps.Equal(e.Registers, tpm.Registers) || len(e.Registers) != 6 {
 		t.Errorf("got entry %+v, want registers %v", e, tpm.Registers)
