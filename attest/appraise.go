@@ -250,7 +250,7 @@ type Result struct {
 }
 
 // Chip names the processor or TPM that vouches, in lower-case hex: CHIP_ID of an SNP
-// report (128 digits), or the SHA-256 of a TPM's endorsement key (64 digits). It is
+// report (128 digits), PPID of a TDX platform (32 digits), or the SHA-256 of a TPM's endorsement key (64 digits). It is
 // empty where a report masks it or a certificate took the endorsement key's place.
 func (r Result) Chip() string {
 	if r.ChipID != [64]byte{} {

@@ -157,6 +157,6 @@ func (f *reader) azureTDX(r *Report) error {
 	if err := a.tell(r, &result); err != nil {
 		return err
 	}
-	r.Status, r.Advisories = result.TDX.Status, result.TDX.Advisories
+	r.Status, r.Advisories, r.Relaxed = result.TDX.Status, result.TDX.Advisories, result.TDX.Relaxed
 	return nil
 }

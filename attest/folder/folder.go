@@ -105,7 +105,7 @@ type Report struct {
 	Advisories  []string
 	Measurement string
 	Claims      attest.Claims
-	// Relaxed are the relaxations that SNP evidence needed, what the policy does not
+	// Relaxed are the relaxations that SNP or TDX evidence needed, what the policy does not
 	// demand among them.
 	Relaxed []string
 	// SNP says who vouches for an SNP report; nil for others.
@@ -325,7 +325,7 @@ func (f *reader) tdxPlatform(c *Case, p *Policy, q *attest.TDXQuote) (trust atte
 	}
 	trust = attest.TDXTrust{
 		AcceptStatus: p.AcceptTCBStatus, AnyAdvisory: true, MinEvaluation: p.MinEvaluation,
-		AllowNoCollateral: !p.RequireCollateral, AllowNoCRL: !p.RequireCRL, AllowDebug: p.AllowDebug, AllowSeptVE: !p.RequireSeptVEDisable,
+		AllowNoCollateral: !p.RequireCollateral, AllowNoCRL: !p.RequireCRL, AllowDebug: p.AllowDebug, AllowSeptVE: !p.RequireSeptVEDisable, AllowAnyPlatform: true,
 	}
 	if trust.Root, err = f.root(c.Roots, "intel-sgx-root"); err != nil {
 		return trust, collateral, err
@@ -392,7 +392,8 @@ func (f *reader) tdx(r *Report) error {
 	if err := namedStatus(p, result.Status); err != nil {
 		return err
 	}
-	r.Status, r.Advisories, r.Claims, r.Measurement = result.Status, result.Advisories, result.Claims, hex.EncodeToString(result.Quote.MRTD[:])
+	r.Status, r.Advisories, r.Claims, r.Relaxed = result.Status, result.Advisories, result.Claims, result.Relaxed
+	r.Measurement = hex.EncodeToString(result.Quote.MRTD[:])
 	return nil
 }
 

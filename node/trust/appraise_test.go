@@ -4,6 +4,7 @@ package trust_test
 
 import (
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"testing"
 	"time"
@@ -242,6 +243,9 @@ func TestAppraiseTD(t *testing.T) {
 	check(t, err)
 	if diff := cmp.Diff(q.refs.Entries[0].Registers, a.Issuer.Registers); diff != "" {
 		t.Errorf("registers (-entry +issuer):\n%s", diff)
+	}
+	if want := hex.EncodeToString(td.PCK.PPID[:]); a.Issuer.Chip != want {
+		t.Errorf("got chip %q, want the PPID %s", a.Issuer.Chip, want)
 	}
 	q.counter++
 	q.refs.Floors.TDX = &verdict.TDXFloor{Evaluation: 18}

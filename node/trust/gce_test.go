@@ -26,10 +26,11 @@ func fullGCE() (trust.GCE, attest.GCEInstance) {
 func TestTEEConfig(t *testing.T) {
 	gce, wantGCE := fullGCE()
 	snp, _ := fullSNP()
+	tdx, _ := fullTDX()
 	c := good(t)
 	c.Profile, c.AllowUnwitnessed = verdict.Production, false
 	c.TEE = trust.TEE{
-		Kinds: []string{"snp", "tpm"}, SNPProducts: []string{"Milan"}, AKCAs: []string{caPEM(t)}, GCE: &gce, MinTCB: trust.TCB{SNP: 1}, SNP: snp,
+		Kinds: []string{"snp", "tdx", "tpm"}, SNPProducts: []string{"Milan"}, AKCAs: []string{caPEM(t)}, GCE: &gce, MinTCB: trust.TCB{SNP: 1}, SNP: snp, TDX: tdx,
 		AllowDebug: true, AllowMigratable: true, AllowSMT: true, AllowVMPLs: []uint32{2}, AllowMaskedChipID: true, AllowNoCRL: true, AllowNoFloor: true, AllowUnsafeClock: true,
 	}
 	for field := range reflect.ValueOf(c.TEE).Type().Fields() {

@@ -34,7 +34,7 @@ type appraisal struct {
 	TCBStatus  attest.TDXStatus `json:"tcbStatus,omitempty"`
 	Advisories []string         `json:"advisories,omitempty"`
 	SNP        *snpPlatform     `json:"snp,omitempty"`
-	// Relaxed are the relaxations without which SNP evidence is refused.
+	// Relaxed are the relaxations without which SNP or TDX evidence is refused.
 	Relaxed []string `json:"relaxed,omitempty"`
 	// Claims are the tiers of the trustworthiness vector (AR4SI) by their names. What
 	// is not there is not claimed.

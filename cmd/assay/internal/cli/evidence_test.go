@@ -113,7 +113,7 @@ func TestEvidenceClaims(t *testing.T) {
 		}
 		write(t, filepath.Join(dir, name), data)
 	}
-	want := "made: accept\n  under roots that the folder brings along\n  measurement " + measurement + "\n  machine 6332533D-5649-4D02-8AA7-8F64B7C3EE21, secure boot true\n" +
+	want := "made: accept\n  under roots that the folder brings along\n  measurement " + measurement + "\n  relaxed allow-any-platform allow-no-collateral allow-no-crl\n  machine 6332533D-5649-4D02-8AA7-8F64B7C3EE21, secure boot true\n" +
 		"  claims configuration=affirming executables=affirming hardware=warning runtime-opaque=affirming\n"
 	if got := must(t, "evidence", "appraise", dir).stdout; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -4,6 +4,7 @@ package cli_test
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/assayd/assay/cmd/assay/internal/devdir"
+	"github.com/assayd/assay/cmd/assay/internal/owner"
 	"github.com/assayd/assay/daemon"
 	"github.com/assayd/assay/verdict"
 )
@@ -70,6 +72,48 @@ func serveSVIDs(t *testing.T, dir string) {
 	case <-ready:
 	case <-time.After(30 * time.Second):
 		t.Fatal("no SVIDs within 30 s")
+	}
+}
+
+// TestServerTDX: of a simulated TD the registers and what the platform's maker says
+// are told.
+func TestServerTDX(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, addr := filepath.Join(t.TempDir(), "dev"), freeAddress(t)
+	if o := must(t, "dev", "init", dir, "--assayd", self, "--listen", addr, "--tee", "sim-tdx"); !strings.Contains(o.stdout, "head 1, sim-tdx") {
+		t.Errorf("dev init: %s", o)
+	}
+	serveSVIDs(t, dir)
+	serveDaemon(t, filepath.Join(dir, devdir.ConfigFile))
+	args := []string{"statement", "appraise", "--server", addr, "--trust", filepath.Join(dir, "ci", devdir.TrustFile)}
+	refs, err := verdict.ParseReferences(read(t, filepath.Join(dir, owner.ReferencesFile)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := must(t, args...).stdout
+	for name, value := range refs.Entries[0].Registers {
+		if !strings.Contains(text, name+" "+value+"\n") {
+			t.Errorf("got %q, want %s %s in it", text, name, value)
+		}
+	}
+	for _, want := range []string{"evidence sim-tdx, bound to simulated, measurement " + refs.Entries[0].Measurement, "platform UpToDate\n", "simulated true"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got %q, want %q in it", text, want)
+		}
+	}
+	var got struct {
+		Registers map[string]string
+		TCBStatus string
+		Relaxed   []string
+	}
+	if err := json.Unmarshal(parseDocument(t, must(t, append(args, "--output", "json")...)).Value, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.TCBStatus != "UpToDate" || len(got.Registers) != 3 || len(got.Relaxed) != 0 {
+		t.Errorf("got %+v", got)
 	}
 }
 
