@@ -209,8 +209,8 @@ type Result struct {
 	// Simulated is true when nothing but a simulator vouches for the evidence.
 	Simulated bool
 	// Measurement is what was started, in lower-case hex: MEASUREMENT of an SNP
-	// report or MRTD of a TD (96 digits), or of a TPM PCR 11, and where the entry does not pin it
-	// the lowest PCR that it pins (64 digits).
+	// report or MRTD of a TD (96 digits), or of a TPM PCR 11, and where the entry does
+	// not pin it the lowest PCR that it pins (64 digits).
 	Measurement string
 	// Registers are the quoted PCRs or RTMRs in hex, by name like pcr11 and rtmr1. Nil
 	// for SNP.
@@ -250,8 +250,9 @@ type Result struct {
 }
 
 // Chip names the processor or TPM that vouches, in lower-case hex: CHIP_ID of an SNP
-// report (128 digits), PPID of a TDX platform (32 digits), or the SHA-256 of a TPM's endorsement key (64 digits). It is
-// empty where a report masks it or a certificate took the endorsement key's place.
+// report (128 digits), PPID of a TDX platform (32 digits), or the SHA-256 of a TPM's
+// endorsement key (64 digits). It is empty where a report masks it or a certificate
+// took the endorsement key's place.
 func (r Result) Chip() string {
 	if r.ChipID != [64]byte{} {
 		return hex.EncodeToString(r.ChipID[:])

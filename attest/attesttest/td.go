@@ -74,14 +74,14 @@ func (d *TD) Collection() attest.Collection {
 	endorsements := d.Collateral().Endorsements()
 	if d.Kind == attest.SimulatedTDX {
 		mediaType = attest.TypeSimTDXQuote
-		endorsements[attest.LabelSGXRoot] = attest.Item{MediaType: attest.TypeCertificate, Value: d.Root().Raw}
+		endorsements[attest.LabelSGXRoot] = attest.Item{MediaType: attest.TypeCertificate, Value: d.Root().Raw, Indicator: attest.IndicatorEndorsements}
 	}
 	c := attest.Collection{Type: attest.CollectionType, Items: map[string]attest.Item{
 		attest.LabelStatement:    {MediaType: attest.TypeStatement, Value: d.Statement},
 		attest.LabelNonces:       {MediaType: attest.TypeNonces, Value: d.Nonces},
-		attest.LabelEvidence:     {MediaType: mediaType, Value: d.QuoteBytes()},
+		attest.LabelEvidence:     {MediaType: mediaType, Value: d.QuoteBytes(), Indicator: attest.IndicatorEvidence},
 		attest.LabelEndorsements: {Nested: &attest.Collection{Type: attest.TypeEndorsements, Items: endorsements}},
-		attest.LabelRegisters:    {MediaType: attest.TypeRegisters, Value: d.list().Marshal()},
+		attest.LabelRegisters:    {MediaType: attest.TypeRegisters, Value: d.list().Marshal(), Indicator: attest.IndicatorEvidence},
 	}}
 	if d.OnCollection != nil {
 		d.OnCollection(&c, endorsements)

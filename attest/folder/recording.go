@@ -74,11 +74,30 @@ var (
 		attest.LabelEKPublic:      {"ek.bin", attest.TypeTPMPublic, attest.IndicatorEndorsements},
 		attest.LabelAKCertificate: {"ak-cert.der", attest.TypeCertificate, attest.IndicatorEndorsements},
 		attest.LabelIntermediates: {"intermediates.der", attest.TypeCertificates, attest.IndicatorEndorsements},
+		attest.LabelTCBInfo:       {"tcb-info.json", attest.TypeCollateral, attest.IndicatorEndorsements},
+		attest.LabelQEIdentity:    {"qe-identity.json", attest.TypeCollateral, attest.IndicatorEndorsements},
+		attest.LabelPCKCRL:        {"pck-crl.der", attest.TypeCRL, attest.IndicatorEndorsements},
+		attest.LabelSGXRootCRL:    {"root-crl.der", attest.TypeCRL, attest.IndicatorEndorsements},
+		attest.LabelSGXRoot:       {"sgx-root.der", attest.TypeCertificate, attest.IndicatorEndorsements},
+	}
+	// recordedChains are the labels of the chains of what is signed, and their files.
+	recordedChains = map[string]struct {
+		label string
+		recordedItem
+	}{
+		attest.LabelTCBInfo:    {attest.LabelTCBInfoChain, recordedItem{"tcb-info-chain.pem", attest.TypePEMChain, attest.IndicatorEndorsements}},
+		attest.LabelQEIdentity: {attest.LabelQEIdentityChain, recordedItem{"qe-identity-chain.pem", attest.TypePEMChain, attest.IndicatorEndorsements}},
 	}
 	endorsementTypes = map[string]string{
 		attest.LabelEKCertificate: "tpm-ek-cert", attest.LabelAKCertificate: "tpm-ak-cert", attest.LabelIntermediates: "tpm-intermediate",
 	}
-	snpKinds = map[string]string{attest.TypeSNPReport: string(attest.SNP), attest.TypeSimSNPReport: string(attest.SimulatedSNP)}
+	// bareEvidence is evidence in one record, by its type.
+	bareEvidence = map[string]struct{ kind, format, file string }{
+		attest.TypeSNPReport:    {string(attest.SNP), "snp-report", "report.bin"},
+		attest.TypeSimSNPReport: {string(attest.SimulatedSNP), "snp-report", "report.bin"},
+		attest.TypeTDXQuote:     {string(attest.TDX), "tdx-quote", "quote.bin"},
+		attest.TypeSimTDXQuote:  {string(attest.SimulatedTDX), "tdx-quote", "quote.bin"},
+	}
 )
 
 type recordedItem struct {
@@ -196,8 +215,8 @@ func kindOf(collection []byte) string {
 		return "unknown"
 	}
 	evidence := c.Items[attest.LabelEvidence]
-	if kind, ok := snpKinds[evidence.MediaType]; ok {
-		return kind
+	if bare, ok := bareEvidence[evidence.MediaType]; ok {
+		return bare.kind
 	}
 	if evidence.Nested != nil && evidence.Nested.Type == attest.TypeTPMQuote {
 		return string(attest.TPM)
@@ -218,10 +237,10 @@ func split(c *Case, collection []byte) (map[string][]byte, bool) {
 			files[*into] = item.Value
 		}
 	}
-	kind, snp := snpKinds[evidence.MediaType]
+	bare, ok := bareEvidence[evidence.MediaType]
 	switch {
-	case snp:
-		c.Kind, c.Format, c.Evidence = kind, "snp-report", "report.bin"
+	case ok:
+		c.Kind, c.Format, c.Evidence = bare.kind, bare.format, bare.file
 		files[c.Evidence] = evidence.Value
 	case evidence.Nested != nil && evidence.Nested.Type == attest.TypeTPMQuote:
 		c.Kind, c.Format, c.Evidence = string(attest.TPM), "tpm-quote", recordedQuote[attest.LabelQuote].file
@@ -238,8 +257,13 @@ func split(c *Case, collection []byte) (map[string][]byte, bool) {
 	if nested := parsed.Items[attest.LabelEndorsements].Nested; nested != nil {
 		for _, label := range slices.Sorted(maps.Keys(recordedEndorsements)) {
 			if item, ok := nested.Items[label]; ok {
-				file := recordedEndorsements[label].file
-				c.Endorsements, files[file] = append(c.Endorsements, File{Type: endorsementType(label), File: file}), item.Value
+				file := File{Type: endorsementType(label), File: recordedEndorsements[label].file}
+				files[file.File] = item.Value
+				if chain, ok := recordedChains[label]; ok {
+					file.IssuerChain = chain.file
+					files[chain.file] = nested.Items[chain.label].Value
+				}
+				c.Endorsements = append(c.Endorsements, file)
 			}
 		}
 	}
@@ -301,12 +325,15 @@ func join(c *Case, read func(string) ([]byte, error)) ([]byte, error) {
 	}
 	endorsements := map[string]attest.Item{}
 	for label, item := range recordedEndorsements {
-		data, _, err := (&reader{of: read}).take(c.Endorsements, endorsementType(label))
+		data, chain, err := (&reader{of: read}).take(c.Endorsements, endorsementType(label))
 		if err != nil {
 			return nil, err
 		}
 		if data != nil {
 			endorsements[label] = item.item(data)
+		}
+		if chains, ok := recordedChains[label]; ok && len(chain) > 0 {
+			endorsements[chains.label] = chains.item(chain)
 		}
 	}
 	if len(endorsements) > 0 {
@@ -321,12 +348,10 @@ func join(c *Case, read func(string) ([]byte, error)) ([]byte, error) {
 
 // joinEvidence makes the item of the evidence.
 func joinEvidence(c *Case, read func(string) ([]byte, error)) (attest.Item, error) {
-	if c.Format == "snp-report" {
-		data, err := read(c.Evidence)
-		for mediaType, kind := range snpKinds {
-			if c.Kind == kind {
-				return attest.Item{MediaType: mediaType, Value: data, Indicator: attest.IndicatorEvidence}, err
-			}
+	for mediaType, bare := range bareEvidence {
+		if c.Kind == bare.kind && c.Format == bare.format {
+			data, err := read(c.Evidence)
+			return attest.Item{MediaType: mediaType, Value: data, Indicator: attest.IndicatorEvidence}, err
 		}
 	}
 	if c.Kind != string(attest.TPM) || c.Format != "tpm-quote" {
@@ -423,7 +448,7 @@ func ReadRecording(fsys fs.FS) (r Recording, ok bool, err error) {
 // checkBound refuses a policy that demands another binding than the statement has, and
 // returns one that demands that.
 func (f *reader) checkBound(c *Case) (Policy, error) {
-	if c.Kind != string(attest.SNP) && c.Kind != string(attest.SimulatedSNP) && c.Kind != string(attest.TPM) {
+	if !slices.Contains([]attest.Kind{attest.SNP, attest.SimulatedSNP, attest.TDX, attest.SimulatedTDX, attest.TPM}, attest.Kind(c.Kind)) {
 		return Policy{}, unsupported("a statement of kind %s is not looked at by this version", quote(c.Kind))
 	}
 	statement, err := f.read(c.Statement)
@@ -450,7 +475,7 @@ func (f *reader) checkBound(c *Case) (Policy, error) {
 
 // Appraised is the report of a recording that a relying party appraised again.
 func (r *Recording) Appraised(result attest.Result) Report {
-	report := Report{Case: r.Case, Measurement: result.Measurement, Claims: result.Claims, Relaxed: result.Relaxed, GCE: result.GCE, OwnRoots: true, Simulated: result.Simulated}
+	report := Report{Case: r.Case, Measurement: result.Measurement, Claims: result.Claims, Relaxed: result.Relaxed, GCE: result.GCE, Status: result.Status, Advisories: result.Advisories, OwnRoots: true, Simulated: result.Simulated}
 	if result.ProductLine != "" {
 		report.SNP = platform(&result)
 	}

@@ -43,7 +43,7 @@ func TestStatement(t *testing.T) {
 		"a statement that is gone":   {func(f fstest.MapFS, _ object) { delete(f, "statement.json") }, "", "statement.json"},
 		"nonces that are gone":       {func(f fstest.MapFS, _ object) { delete(f, "nonces.bin") }, "", "nonces.bin"},
 		"a quote's nonce":            {policy("nonce", "00"), verdict.EvidenceBinding, "another binding than its statement"},
-		"of another kind":            {member("kind", "tdx"), verdict.EvidenceUnsupported, "a statement of kind"},
+		"of another kind":            {member("kind", "azure-snp"), verdict.EvidenceUnsupported, "a statement of kind"},
 		"under a relying party's":    {policy("daemon", object{"trust": "trust.yaml", "head": "head.json"}), verdict.EvidenceUnsupported, "policy.daemon"},
 		"of the simulator, strictly": {member("kind", "sim-snp"), verdict.EvidenceUnsupported, "is not appraised"},
 	} {
