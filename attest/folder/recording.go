@@ -80,25 +80,32 @@ var (
 		attest.LabelSGXRootCRL:    {"root-crl.der", attest.TypeCRL, attest.IndicatorEndorsements},
 		attest.LabelSGXRoot:       {"sgx-root.der", attest.TypeCertificate, attest.IndicatorEndorsements},
 	}
-	// recordedChains are the labels of the chains of what is signed, and their files.
-	recordedChains = map[string]struct {
-		label string
-		recordedItem
-	}{
+	// Of what is signed beside a chain, the chain by the label of what it is of.
+	recordedChains = map[string]recordedChain{
 		attest.LabelTCBInfo:    {attest.LabelTCBInfoChain, recordedItem{"tcb-info-chain.pem", attest.TypePEMChain, attest.IndicatorEndorsements}},
 		attest.LabelQEIdentity: {attest.LabelQEIdentityChain, recordedItem{"qe-identity-chain.pem", attest.TypePEMChain, attest.IndicatorEndorsements}},
 	}
 	endorsementTypes = map[string]string{
 		attest.LabelEKCertificate: "tpm-ek-cert", attest.LabelAKCertificate: "tpm-ak-cert", attest.LabelIntermediates: "tpm-intermediate",
 	}
-	// bareEvidence is evidence in one record, by its type.
-	bareEvidence = map[string]struct{ kind, format, file string }{
-		attest.TypeSNPReport:    {string(attest.SNP), "snp-report", "report.bin"},
-		attest.TypeSimSNPReport: {string(attest.SimulatedSNP), "snp-report", "report.bin"},
-		attest.TypeTDXQuote:     {string(attest.TDX), "tdx-quote", "quote.bin"},
-		attest.TypeSimTDXQuote:  {string(attest.SimulatedTDX), "tdx-quote", "quote.bin"},
+	// recordedKinds are those whose evidence is one record, by its media type.
+	recordedKinds = map[string]recordedKind{
+		attest.TypeSNPReport:    {attest.SNP, "snp-report", "report.bin"},
+		attest.TypeSimSNPReport: {attest.SimulatedSNP, "snp-report", "report.bin"},
+		attest.TypeTDXQuote:     {attest.TDX, "tdx-quote", "quote.bin"},
+		attest.TypeSimTDXQuote:  {attest.SimulatedTDX, "tdx-quote", "quote.bin"},
 	}
 )
+
+type recordedKind struct {
+	kind         attest.Kind
+	format, file string
+}
+
+type recordedChain struct {
+	label string
+	recordedItem
+}
 
 type recordedItem struct {
 	file, mediaType string
@@ -215,8 +222,8 @@ func kindOf(collection []byte) string {
 		return "unknown"
 	}
 	evidence := c.Items[attest.LabelEvidence]
-	if bare, ok := bareEvidence[evidence.MediaType]; ok {
-		return bare.kind
+	if k, ok := recordedKinds[evidence.MediaType]; ok {
+		return string(k.kind)
 	}
 	if evidence.Nested != nil && evidence.Nested.Type == attest.TypeTPMQuote {
 		return string(attest.TPM)
@@ -237,10 +244,10 @@ func split(c *Case, collection []byte) (map[string][]byte, bool) {
 			files[*into] = item.Value
 		}
 	}
-	bare, ok := bareEvidence[evidence.MediaType]
+	kind, alone := recordedKinds[evidence.MediaType]
 	switch {
-	case ok:
-		c.Kind, c.Format, c.Evidence = bare.kind, bare.format, bare.file
+	case alone:
+		c.Kind, c.Format, c.Evidence = string(kind.kind), kind.format, kind.file
 		files[c.Evidence] = evidence.Value
 	case evidence.Nested != nil && evidence.Nested.Type == attest.TypeTPMQuote:
 		c.Kind, c.Format, c.Evidence = string(attest.TPM), "tpm-quote", recordedQuote[attest.LabelQuote].file
@@ -257,13 +264,13 @@ func split(c *Case, collection []byte) (map[string][]byte, bool) {
 	if nested := parsed.Items[attest.LabelEndorsements].Nested; nested != nil {
 		for _, label := range slices.Sorted(maps.Keys(recordedEndorsements)) {
 			if item, ok := nested.Items[label]; ok {
-				file := File{Type: endorsementType(label), File: recordedEndorsements[label].file}
-				files[file.File] = item.Value
-				if chain, ok := recordedChains[label]; ok {
-					file.IssuerChain = chain.file
+				one := File{Type: endorsementType(label), File: recordedEndorsements[label].file}
+				files[one.File] = item.Value
+				if chain, ok := recordedChains[label]; ok && len(nested.Items[chain.label].Value) > 0 {
+					one.IssuerChain = chain.file
 					files[chain.file] = nested.Items[chain.label].Value
 				}
-				c.Endorsements = append(c.Endorsements, file)
+				c.Endorsements = append(c.Endorsements, one)
 			}
 		}
 	}
@@ -332,8 +339,8 @@ func join(c *Case, read func(string) ([]byte, error)) ([]byte, error) {
 		if data != nil {
 			endorsements[label] = item.item(data)
 		}
-		if chains, ok := recordedChains[label]; ok && len(chain) > 0 {
-			endorsements[chains.label] = chains.item(chain)
+		if of, ok := recordedChains[label]; ok && chain != nil {
+			endorsements[of.label] = of.item(chain)
 		}
 	}
 	if len(endorsements) > 0 {
@@ -348,8 +355,8 @@ func join(c *Case, read func(string) ([]byte, error)) ([]byte, error) {
 
 // joinEvidence makes the item of the evidence.
 func joinEvidence(c *Case, read func(string) ([]byte, error)) (attest.Item, error) {
-	for mediaType, bare := range bareEvidence {
-		if c.Kind == bare.kind && c.Format == bare.format {
+	for mediaType, k := range recordedKinds {
+		if c.Kind == string(k.kind) && c.Format == k.format {
 			data, err := read(c.Evidence)
 			return attest.Item{MediaType: mediaType, Value: data, Indicator: attest.IndicatorEvidence}, err
 		}
@@ -448,7 +455,9 @@ func ReadRecording(fsys fs.FS) (r Recording, ok bool, err error) {
 // checkBound refuses a policy that demands another binding than the statement has, and
 // returns one that demands that.
 func (f *reader) checkBound(c *Case) (Policy, error) {
-	if !slices.Contains([]attest.Kind{attest.SNP, attest.SimulatedSNP, attest.TDX, attest.SimulatedTDX, attest.TPM}, attest.Kind(c.Kind)) {
+	switch attest.Kind(c.Kind) {
+	case attest.SNP, attest.SimulatedSNP, attest.TDX, attest.SimulatedTDX, attest.TPM:
+	default:
 		return Policy{}, unsupported("a statement of kind %s is not looked at by this version", quote(c.Kind))
 	}
 	statement, err := f.read(c.Statement)
@@ -475,7 +484,8 @@ func (f *reader) checkBound(c *Case) (Policy, error) {
 
 // Appraised is the report of a recording that a relying party appraised again.
 func (r *Recording) Appraised(result attest.Result) Report {
-	report := Report{Case: r.Case, Measurement: result.Measurement, Claims: result.Claims, Relaxed: result.Relaxed, GCE: result.GCE, Status: result.Status, Advisories: result.Advisories, OwnRoots: true, Simulated: result.Simulated}
+	report := Report{Case: r.Case, Measurement: result.Measurement, Claims: result.Claims, Relaxed: result.Relaxed, GCE: result.GCE, OwnRoots: true, Simulated: result.Simulated,
+		Status: result.Status, Advisories: result.Advisories}
 	if result.ProductLine != "" {
 		report.SNP = platform(&result)
 	}
