@@ -8,9 +8,10 @@ BINARIES := assayd assay-node assay-gate assay
 COMMANDS := $(addprefix ./cmd/,$(BINARIES))
 STAMP    := -buildid= -X main.version=$(VERSION)
 TOOLS    := bin/tools
+PACKAGES ?= bin/packages
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-fips build-boring check test race fuzz peers bench lint generate demo run clean tools registry sigstore mutation
+.PHONY: help build build-fips build-boring image image-twice check test race fuzz peers bench lint generate demo run clean tools registry sigstore mutation
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +25,13 @@ build-fips: ## build into bin/fips with the Go FIPS module v1.0.0
 build-boring: ## build into bin/boring with BoringCrypto (needs a C compiler)
 	GOEXPERIMENT=boringcrypto CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -ldflags '$(STAMP)' -o bin/boring/ $(COMMANDS)
 	ci/boring-symbols.sh $(addprefix bin/boring/,$(BINARIES))
+
+image: ## build bin/assay.efi, the machine image of assayd (needs apt and dpkg)
+	@$(MAKE) build BINARIES=assayd
+	$(GO) run ./ci/image -version '$(VERSION)' -packages '$(PACKAGES)'
+
+image-twice: ## build the image at two paths and compare
+	$(GO) run ./ci/image -twice -packages '$(PACKAGES)'
 
 check: lint ## vet, lint and the quick tests, for before a commit
 	$(GO) test -short ./...
