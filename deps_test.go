@@ -55,6 +55,10 @@ var layers = map[string][]string{
 	// The only one that touches devices.
 	"enclave": {"verdict", "attest", "spiffe", "verifier", "audit", "node/gate"},
 
+	// What makes assayd the first process of a machine. A leaf beside the devices: it
+	// knows nothing of evidence.
+	"enclave/pid1": {"verdict", "internal/strictyaml"},
+
 	// Assembly: inside the CVM, and outside it. They meet in verdict and its
 	// proto alone.
 	"daemon": {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave"},
@@ -62,7 +66,7 @@ var layers = map[string][]string{
 	"node": {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node/gate"},
 
 	// Flags. The daemon's command does not know the node, and the reverse.
-	"cmd/assayd":     {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon"},
+	"cmd/assayd":     {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "enclave/pid1", "daemon"},
 	"cmd/assay-node": {"verdict", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node", "node/gate"},
 	"cmd/assay-gate": {"verdict", "node/gate"},
 	"cmd/assay":      {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate"},
@@ -73,7 +77,7 @@ var layers = map[string][]string{
 	// Harness: imports what it likes, and is imported by nothing, but for parts
 	// that import nothing of ours, which tests of every layer may use.
 	"ci/swtpm": {},
-	"ci":       {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate", "ci/swtpm", "image"},
+	"ci":       {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "enclave/pid1", "daemon", "node", "node/gate", "ci/swtpm", "image"},
 
 	// This folder: only tests of the repository itself.
 	".": {},

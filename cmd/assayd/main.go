@@ -5,7 +5,8 @@
 // and serves gRPC over SPIFFE mTLS on the address in it. It logs JSON lines to
 // stderr; SIGTERM and SIGINT drain it. Exit status: 0 after an orderly end, 1
 // when something that it was given is refused, 2 for wrong usage or
-// configuration, 3 when it could not go on.
+// configuration, 3 when it could not go on. As the first process of a machine it
+// takes the file from a disk, and switches the machine off at its end.
 package main
 
 import (
@@ -29,6 +30,9 @@ import (
 var version = "devel"
 
 func main() {
+	if runMachine() {
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
