@@ -11,7 +11,7 @@ TOOLS    := bin/tools
 PACKAGES ?= bin/packages
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-fips build-boring image image-twice check test race fuzz peers bench lint generate demo run clean tools registry sigstore mutation
+.PHONY: help build build-fips build-boring image image-twice vm check test race fuzz peers bench lint generate demo run clean tools registry sigstore mutation
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ image: ## build bin/assay.efi, the machine image of assayd (needs apt and dpkg)
 
 image-twice: ## build the image at two paths and compare
 	$(GO) run ./ci/image -twice -packages '$(PACKAGES)'
+
+vm: build image ## boot the image in QEMU with a TPM, appraise it, and see what is changed refused
+	$(GO) run ./ci/vm
 
 check: lint ## vet, lint and the quick tests, for before a commit
 	$(GO) test -short ./...

@@ -1,26 +1,40 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs what the tests need beside Go: swtpm for the TPM tests, a C compiler
-# for the race detector and BoringCrypto. As root on Debian it does so itself;
-# else it names the one command. With CI=true a missing package is an error,
-# otherwise the tests that need it skip and say so.
+# Installs what the tests need beside Go: swtpm for the TPM tests, QEMU and OVMF
+# for the machine image (make vm), a C compiler for the race detector and
+# BoringCrypto. As root on Debian it does so itself; else it names the one command.
+# With CI=true a missing package is an error, otherwise the tests that need it skip
+# and say so.
 set -euo pipefail
 
 packages=()
 command -v swtpm >/dev/null || packages+=(swtpm)
 command -v swtpm_setup >/dev/null || packages+=(swtpm-tools)
+command -v qemu-system-x86_64 >/dev/null || packages+=(qemu-system-x86)
+[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || packages+=(ovmf)
+command -v mke2fs >/dev/null || packages+=(e2fsprogs)
 command -v cc >/dev/null || command -v gcc >/dev/null || packages+=(gcc libc6-dev)
-if [ "${#packages[@]}" -eq 0 ]; then
+# What the image is built of is downloaded, which needs lists of apt that know it.
+lists=current
+while read -r role name _; do
+	[[ $role == \#* ]] || apt-cache show "$name" >/dev/null 2>&1 || lists=old
+done <"$(dirname "$0")/../image/inputs.lock"
+if [ "${#packages[@]}" -eq 0 ] && [ "$lists" = current ]; then
 	exit 0
 fi
 
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-	echo "installing ${packages[*]}"
+	echo "updating the lists of apt, installing ${packages[*]:-nothing}"
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq
+	[ "${#packages[@]}" -ne 0 ] || exit 0
 	apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 	exit 0
+fi
+
+if [ "${#packages[@]}" -eq 0 ]; then
+	exit 0 # make image says what it misses
 fi
 
 echo "assay: not installed: ${packages[*]}; the tests that need them are skipped" >&2

@@ -125,7 +125,11 @@ func SetUp(ctx context.Context, dir string) error {
 	return t.setUp(ctx)
 }
 
-func (t *TPM) stateDir() string { return filepath.Join(t.Dir, "state") }
+// StateDir is the folder with the state of a TPM that [SetUp] made in dir, for who
+// starts swtpm himself, as for a virtual machine.
+func StateDir(dir string) string { return filepath.Join(dir, "state") }
+
+func (t *TPM) stateDir() string { return StateDir(t.Dir) }
 func (t *TPM) caDir() string    { return filepath.Join(t.Dir, "ca") }
 
 // setUp makes the TPM's state, its endorsement key and its certificate. All tools
