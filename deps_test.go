@@ -69,7 +69,7 @@ var layers = map[string][]string{
 	"cmd/assayd":     {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "enclave/pid1", "daemon"},
 	"cmd/assay-node": {"verdict", "verdict/assay/v1", "attest", "spiffe", "audit/proof", "node", "node/gate"},
 	"cmd/assay-gate": {"verdict", "node/gate"},
-	"cmd/assay":      {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "daemon", "node", "node/gate"},
+	"cmd/assay":      {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "enclave/pid1", "daemon", "node", "node/gate"},
 
 	// The machine image: a builder, which knows nothing of what it packs.
 	"image": {},

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/assayd/assay/daemon"
+	"github.com/assayd/assay/enclave/pid1"
 	"github.com/assayd/assay/node/gate"
 	"github.com/assayd/assay/node/trust"
 	"github.com/assayd/assay/verdict"
@@ -28,6 +29,7 @@ func TestExamples(t *testing.T) {
 		"policy.yaml":            func(n string, d []byte) error { _, err := verifier.ParsePolicy(n, d); return err },
 		"roots.yaml":             func(_ string, d []byte) error { _, err := verifier.ParseRoots(d); return err },
 		"references.json":        func(_ string, d []byte) error { _, err := verdict.ParseReferences(d); return err },
+		"machine.yaml":           func(n string, d []byte) error { _, err := pid1.ParseMachine(n, d); return err },
 		"deny.json":              func(_ string, d []byte) error { _, err := verdict.ParseDenyList(d); return err },
 	}
 	entries, err := os.ReadDir(dir)
