@@ -177,11 +177,18 @@ func (m *machine) pressPowerButton(ctx context.Context) error {
 			return fmt.Errorf("asking QEMU's monitor: %w", err)
 		}
 	}
+	return m.waitOff(ctx)
+}
+
+// waitOff waits until the machine has switched itself off.
+func (m *machine) waitOff(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, offTimeout)
+	defer cancel()
 	select {
 	case <-m.qemu.done:
 		return nil
 	case <-ctx.Done():
-		return errors.New("the machine is not off " + offTimeout.String() + " after its power button was pressed")
+		return fmt.Errorf("machine %s is not off within %s", m.name, offTimeout)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -25,12 +26,12 @@ func (w *world) run(ctx context.Context) error {
 	if _, err := fmt.Fprintf(w.stdout, "images, references and heads after %s\n", time.Since(began).Round(time.Second)); err != nil {
 		return err
 	}
-	for _, name := range []string{"old", "other"} {
+	for _, name := range []string{"old", "other", "first"} {
 		if err := w.snapshot(name); err != nil {
 			return err
 		}
 	}
-	for _, rows := range []func(context.Context) error{w.goodMachine, w.otherProgram, w.otherCommandLine, w.setBack} {
+	for _, rows := range []func(context.Context) error{w.goodMachine, w.otherProgram, w.otherCommandLine, w.firstHead, w.setBack} {
 		if err := rows(ctx); err != nil {
 			return err
 		}
@@ -164,6 +165,26 @@ func (w *world) otherCommandLine(ctx context.Context) error {
 	// The command knows no head but the daemon's, which has to be the newer one.
 	_, err = w.appraiseByCommand(ctx, m)
 	return errors.Join(w.check(m, "assay statement appraise, by the head that the disk kept", err, verdict.IssuerConfig), m.stop())
+}
+
+// firstHead is the good image with an empty disk and a head that is older than its
+// configuration's min-head: it does not serve, and switches itself off.
+func (w *world) firstHead(ctx context.Context) error {
+	m, err := w.boot(ctx, boot{name: "head", uki: w.images["good"], config: w.files(w.config, 1), state: w.path("state-first.img"), tpm: w.path("tpm-first"), ready: "refused: "})
+	if err != nil {
+		return err
+	}
+	if err := m.waitOff(ctx); err != nil {
+		return errors.Join(err, m.tell(w))
+	}
+	said, err := os.ReadFile(m.console())
+	if err != nil {
+		return err
+	}
+	_, reason, _ := strings.Cut(string(said), "assayd: refused: ")
+	reason, _, _ = strings.Cut(reason, "\r\n")
+	code := verdict.Code(strings.TrimSuffix(reason[strings.LastIndex(reason, "[")+1:], "]"))
+	return w.check(m, "a head older than min-head: it says so, and is off", verdict.Refuse(code, "%s", strings.TrimSuffix(reason, " ["+string(code)+"]")), verdict.HeadRollback, "older than 2")
 }
 
 // setBack is the good image with a command line of the host, and with TPM, disk and

@@ -49,7 +49,8 @@ type world struct {
 	config, second []byte
 	// images by name: good, line (another command line), other (another program).
 	images map[string]string
-	// heads by counter: 2 lists the good image alone, 3 the others too.
+	// heads by counter: 1 is older than the configuration's min-head, 2 lists the good
+	// image alone, 3 the others too.
 	heads map[uint64]verdict.CheckedHead
 	sets  map[uint64][]byte
 
@@ -177,6 +178,9 @@ func (w *world) makeFolder(ctx context.Context) error {
 		text = line.ReplaceAllString(text, key+": "+value)
 	}
 	w.config, w.second = []byte(text), []byte(text+"# another\n")
+	if w.sets[1], err = os.ReadFile(w.path("dev", "head.json")); err != nil {
+		return err
+	}
 	if w.trust, err = trust.Load(w.path("dev", "ci", "trust.yaml")); err != nil {
 		return err
 	}
