@@ -111,6 +111,11 @@ func (w *world) startMachine(ctx context.Context, m *machine, b boot) (err error
 		return err
 	}
 	in := func(name string) string { return filepath.Join(m.dir, name) }
+	for _, stale := range []string{in("tpm.sock"), in("qmp.sock")} { // of a try before
+		if err := os.Remove(stale); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	if m.tpm, err = start("swtpm", m.dir, in("swtpm.log"), "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+swtpm.StateDir(b.tpm),
 		"--ctrl", "type=unixio,path=tpm.sock", "--terminate"); err != nil {
 		return err
