@@ -25,9 +25,10 @@ const (
 	// maxImages bounds the images that are kept; the one asked for longest ago
 	// goes first.
 	maxImages = 4096
-	// maxLogMarks and maxBootMarks bound the marks.
-	maxLogMarks  = 256
-	maxBootMarks = 256
+	// maxLogMarks, maxBootMarks and maxPlatformMarks bound the marks.
+	maxLogMarks      = 256
+	maxBootMarks     = 256
+	maxPlatformMarks = 256
 	// maxKeys bounds what is kept of attestation keys.
 	maxKeys = 256
 	// keep is for how long an image that nobody asks for is renewed and kept.
@@ -476,6 +477,10 @@ func (a *agent) accept(x trust.Appraisal) error {
 		a.mu.Unlock()
 		return errAgain // a newer head came while it was appraised under this one
 	}
+	if err := a.markPlatform(x); err != nil {
+		a.mu.Unlock()
+		return err
+	}
 	i := slices.IndexFunc(a.marks.Boots, func(m gate.BootMark) bool { return m.Boot == s.Boot })
 	if i >= 0 && a.marks.Boots[i].Seq > s.Seq {
 		seq := a.marks.Boots[i].Seq
@@ -527,6 +532,27 @@ func (a *agent) accept(x trust.Appraisal) error {
 			e.due = time.Now()
 		}
 	}
+	return nil
+}
+
+// markPlatform raises the mark of a TDX platform. Collateral of an edition before one
+// that the same platform came with is what its host kept back. The caller holds mu.
+func (a *agent) markPlatform(x trust.Appraisal) error {
+	if x.Result.Evaluation == 0 {
+		return nil
+	}
+	marks := a.marks.Platforms
+	i := slices.IndexFunc(marks, func(m gate.PlatformMark) bool { return m.Chip == x.Issuer.Chip })
+	switch {
+	case i >= 0 && x.Result.Evaluation < marks[i].Evaluation:
+		return verdict.Fail(verdict.EndorsementRollback, "statement %s comes with collateral of evaluation number %d, and %d was seen of its platform", x.Issuer.Digest.Short(), x.Result.Evaluation, marks[i].Evaluation)
+	case i >= 0:
+		marks = slices.Delete(marks, i, i+1)
+	case len(marks) >= maxPlatformMarks:
+		marks = slices.Delete(marks, 0, 1)
+	}
+	// The one that was seen last is last.
+	a.marks.Platforms = append(marks, gate.PlatformMark{Chip: x.Issuer.Chip, Evaluation: x.Result.Evaluation, Seen: time.Now().Unix()})
 	return nil
 }
 

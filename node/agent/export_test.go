@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/node/gate"
+	"github.com/assayd/assay/node/trust"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -21,4 +24,12 @@ func SetTestingOnlyProofDelay(t testing.TB, d time.Duration) {
 	before := maxProofDelay
 	maxProofDelay = d
 	t.Cleanup(func() { maxProofDelay = before })
+}
+
+// MarkPlatform is what accept does with the edition of a platform's collateral.
+func MarkPlatform(marks *gate.Marks, chip string, evaluation uint32) error {
+	a := &agent{marks: *marks}
+	err := a.markPlatform(trust.Appraisal{Issuer: verdict.Issuer{Chip: chip}, Result: attest.Result{Evaluation: evaluation}})
+	*marks = a.marks
+	return err
 }

@@ -142,6 +142,31 @@ func TestQuorumByChip(t *testing.T) {
 	}
 }
 
+// TestPlatformMarks: the collateral of one platform does not go back, and another's is
+// another matter.
+func TestPlatformMarks(t *testing.T) {
+	t.Parallel()
+	var marks gate.Marks
+	for _, step := range []struct {
+		chip       string
+		evaluation uint32
+		code       verdict.Code
+	}{{"a", 17, ""}, {"a", 18, ""}, {"b", 17, ""}, {"a", 17, verdict.EndorsementRollback}, {"a", 18, ""}, {"", 0, ""}, {"b", 19, ""}} {
+		if err := agent.MarkPlatform(&marks, step.chip, step.evaluation); verdict.CodeOf(err) != step.code {
+			t.Fatalf("%+v: got %v", step, err)
+		}
+	}
+	if len(marks.Platforms) != 2 || marks.Platforms[0].Chip != "a" || marks.Platforms[0].Evaluation != 18 || marks.Platforms[1].Evaluation != 19 {
+		t.Errorf("got %+v", marks.Platforms)
+	}
+	for i := range 1000 {
+		check(t, agent.MarkPlatform(&marks, fmt.Sprint(i), 1))
+	}
+	if last := marks.Platforms[len(marks.Platforms)-1]; len(marks.Platforms) > 256 || last.Chip != "999" {
+		t.Errorf("got %d marks, the last of %q", len(marks.Platforms), last.Chip)
+	}
+}
+
 // TestRoll: owners add an entry for the next build, daemons of it start, and the old
 // entry goes: the node lets an image through all the time, by whom the references
 // name then, and back again.

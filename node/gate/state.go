@@ -72,6 +72,8 @@ type Marks struct {
 	Logs []LogMark `json:"logs,omitempty"`
 	// Boots are the newest statements of daemons' boots.
 	Boots []BootMark `json:"boots,omitempty"`
+	// Platforms are the newest editions of collateral that came with evidence.
+	Platforms []PlatformMark `json:"platforms,omitempty"`
 	// Time is the highest time, in Unix seconds, in anything signed.
 	Time int64 `json:"time"`
 }
@@ -95,6 +97,17 @@ type LogMark struct {
 type BootMark struct {
 	Boot string `json:"boot"`
 	Seq  uint64 `json:"seq"`
+	// Seen is when, in Unix seconds.
+	Seen int64 `json:"seen"`
+}
+
+// A PlatformMark is the highest tcbEvaluationDataNumber (Intel PCS API v4) of the
+// collateral of one TDX platform. Intel serves two editions at a time, so that one
+// platform's says nothing about another's.
+type PlatformMark struct {
+	// Chip is that of [verdict.Issuer].
+	Chip       string `json:"chip"`
+	Evaluation uint32 `json:"evaluation"`
 	// Seen is when, in Unix seconds.
 	Seen int64 `json:"seen"`
 }
