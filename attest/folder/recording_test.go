@@ -105,6 +105,74 @@ func TestRecordLimits(t *testing.T) {
 	}
 }
 
+// TestReadRecording: a recording, and one change to it.
+func TestReadRecording(t *testing.T) {
+	snp, tpm := attesttest.NewSNP(t, attest.SimulatedSNP, []byte("{}"), attesttest.Nonce(1)).Bytes(t), attesttest.NewTPM(t, attesttest.Statement(t), attesttest.Nonce(1)).Bytes(t)
+	swapped := func(f fstest.MapFS, old, replacement string) {
+		f["pcrs.json"].Data = []byte(strings.Replace(string(f["pcrs.json"].Data), old, replacement, 1))
+	}
+	for name, tt := range map[string]struct {
+		collection []byte
+		change     change
+		code       verdict.Code // "" with a text is a misuse
+		text       string
+	}{
+		"SNP":                      {snp, unchanged, "", ""},
+		"TPM":                      {tpm, unchanged, "", ""},
+		"a demand beside":          {snp, policy("require_crl", true), verdict.EvidenceUnsupported, "stands alone"},
+		"a root beside":            {snp, member("roots", []any{object{"type": "amd-ark", "file": "ark.der"}}), verdict.EvidenceUnsupported, "stands alone"},
+		"another format":           {snp, member("format", "snp-report+cert-table"), verdict.EvidenceUnsupported, "in format"},
+		"a quote of another kind":  {tpm, member("kind", "snp"), verdict.EvidenceUnsupported, "of kind"},
+		"another format of a TPM":  {tpm, member("format", "tpm"), verdict.EvidenceUnsupported, "in format"},
+		"values of another bank":   {tpm, func(f fstest.MapFS, _ object) { swapped(f, `"sha256"`, `"sha1"`) }, "", "of bank"},
+		"values of another PCR":    {tpm, func(f fstest.MapFS, _ object) { swapped(f, `"15":`, `"23":`) }, verdict.TPMSelection, "named as other PCRs"},
+		"a value less":             {tpm, func(f fstest.MapFS, _ object) { swapped(f, `"15":`, `"14":`) }, verdict.TPMSelection, "named as other PCRs"},
+		"a PCR 24":                 {tpm, func(f fstest.MapFS, _ object) { swapped(f, `"15":`, `"24":`) }, "", "no PCR"},
+		"values of no form":        {tpm, func(f fstest.MapFS, _ object) { f["pcrs.json"].Data = []byte("x") }, "", "pcrs"},
+		"values that are gone":     {tpm, func(f fstest.MapFS, _ object) { delete(f, "pcrs.json") }, "", "pcrs.json"},
+		"a signature that is gone": {tpm, func(f fstest.MapFS, _ object) { delete(f, "signature.bin") }, "", "signature.bin"},
+		"a report that is gone":    {snp, func(f fstest.MapFS, _ object) { delete(f, "report.bin") }, "", "report.bin"},
+		"a list that is gone":      {snp, func(f fstest.MapFS, _ object) { delete(f, "crl.der") }, "", "crl.der"},
+		"registers that are gone":  {tpm, func(f fstest.MapFS, _ object) { delete(f, "registers.json") }, "", "registers.json"},
+		"a large report":           {snp, func(f fstest.MapFS, _ object) { f["report.bin"].Data = make([]byte, 900<<10) }, "", "encoding collection"},
+		"another endorsement":      {snp, member("endorsements", []any{object{"type": "x", "file": "ark.der"}}), verdict.EvidenceUnsupported, `"x"`},
+		"another binding":          {snp, policy("report_data", "00"), verdict.EvidenceBinding, "another binding"},
+		"a nonce of another size":  {snp, func(_ fstest.MapFS, c object) { c["policy"].(object)["daemon"].(object)["nonce"] = "00" }, "", "policy.daemon.nonce"},
+		"an unknown member":        {snp, func(_ fstest.MapFS, c object) { c["policy"].(object)["daemon"].(object)["x"] = 1 }, "", "unknown field"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, err := folder.Record(folder.Case{Name: "made", At: attesttest.At}, folder.Recording{Collection: tt.collection, Trust: []byte("x"), Head: []byte("x"), Nonce: attesttest.Nonce(1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			fsys := fstest.MapFS{}
+			for name, data := range files {
+				fsys[name] = &fstest.MapFile{Data: data}
+			}
+			var c object
+			if err := json.Unmarshal(files[folder.CaseName], &c); err != nil {
+				t.Fatal(err)
+			}
+			tt.change(fsys, c)
+			data, err := json.Marshal(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fsys[folder.CaseName] = &fstest.MapFile{Data: data}
+			r, daemon, err := folder.ReadRecording(fsys)
+			if tt.text == "" {
+				if err != nil || !daemon || string(r.Collection) != string(tt.collection) || r.Nonce != attesttest.Nonce(1) {
+					t.Errorf("got %t, %v", daemon, err)
+				}
+				return
+			}
+			wantRefusal(t, name, err, tt.code, tt.text)
+		})
+	}
+	_, err := folder.Record(folder.Case{Name: "made", At: attesttest.At.AddDate(9000, 0, 0)}, folder.Recording{Collection: snp})
+	wantRefusal(t, "a time of no form", err, "", "year outside")
+}
+
 // FuzzReadRecording: whatever case.json says, nothing but what the folder has is read,
 // and what is read is a collection or a reason.
 func FuzzReadRecording(f *testing.F) {
