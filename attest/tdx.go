@@ -46,6 +46,14 @@ const (
 	TDMigratable    uint64 = 1 << 29
 	// tdUnknownTUD are the bits of the group TUD, TD under debug, that have no name.
 	tdUnknownTUD = 0xFF &^ (TDDebug | TDProfiling)
+	// tdKnown are the bits that are judged one by one, and those that only give the TD
+	// something: ICSSD (16), LASS (27), PKS (30), KL (31), PERFMON (63). TPA (62) makes
+	// a TD an agent of the module, and is none of them.
+	tdKnown = 0xFF | 1<<16 | 1<<27 | TDSeptVEDisable | TDMigratable | 1<<30 | 1<<31 | 1<<63
+	// xfamKnown are the features that a TD can be given by the modules that are known
+	// (Intel TDX Module ABI, XFAM): x87 and SSE, which are always on, AVX, AVX-512, PT,
+	// PKRU, CET, UINTR, LBR and AMX.
+	xfamKnown uint64 = 0x6DBE7
 )
 
 // A TDXQuote is a parsed TDX quote of version 4 or 5. Nothing about it is checked
@@ -226,6 +234,8 @@ func (q *TDXQuote) demands(t *TDXTrust) []demand {
 		{a&TDProfiling == 0, "allow-profiling", t.AllowProfiling, refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x permit profiling", a)},
 		{met: a&tdUnknownTUD == 0, refusal: refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x have a bit that puts the TD under debug and is not known", a)},
 		{a&TDSeptVEDisable != 0, "allow-sept-ve", t.AllowSeptVE, refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x leave faults of the secure EPT to the guest", a)},
+		{a&^tdKnown == 0, "allow-attributes", a&^(tdKnown|t.AllowAttributes) == 0, refuse(verdict.GuestAttributes, "TDATTRIBUTES 0x%x have bits 0x%x that are not known", a, a&^(tdKnown|t.AllowAttributes))},
+		{q.XFAM&^xfamKnown == 0, "allow-xfam", q.XFAM&^(xfamKnown|t.AllowXFAM) == 0, refuse(verdict.GuestAttributes, "XFAM 0x%x has bits 0x%x that are not known", q.XFAM, q.XFAM&^(xfamKnown|t.AllowXFAM))},
 		{met: q.XFAM&3 == 3, refusal: refuse(verdict.GuestAttributes, "XFAM is 0x%x, want bits 0 and 1", q.XFAM)},
 	}
 }

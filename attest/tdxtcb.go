@@ -99,8 +99,13 @@ func judgeTDX(quote []byte, collateral TDXCollateral, trust *TDXTrust, reportDat
 	if err != nil {
 		return TDXResult{}, err
 	}
-	if len(lifted) > 0 { // each leaves to the host what a TD exists to keep from it
-		result.Claims.Configuration, result.Claims.RuntimeOpaque = Contraindicated, Contraindicated
+	for _, name := range lifted {
+		switch name {
+		case "allow-attributes", "allow-xfam": // of what nobody here knows
+			result.Claims.Configuration = max(result.Claims.Configuration, Warning)
+		default: // each leaves to the host what a TD exists to keep from it
+			result.Claims.Configuration, result.Claims.RuntimeOpaque = Contraindicated, Contraindicated
+		}
 	}
 	if err := q.checkConfig(trust); err != nil {
 		return TDXResult{}, err

@@ -43,6 +43,10 @@ type TDXTrust struct {
 	// AllowDebug, AllowMigratable, AllowProfiling and AllowSeptVE accept TDs whose
 	// host may do that.
 	AllowDebug, AllowMigratable, AllowProfiling, AllowSeptVE bool
+	// AllowAttributes and AllowXFAM are bits of TDATTRIBUTES and XFAM that are accepted
+	// though this package does not know what they give to whom. Those that it knows
+	// are accepted, or have a relaxation of their own.
+	AllowAttributes, AllowXFAM uint64
 }
 
 // tdxConfigFields are the fields that whoever starts a TD fills in.
@@ -76,6 +80,10 @@ func (t *TDXTrust) wrong(kind Kind) string {
 		return "platforms are named, and any is allowed"
 	case slices.Contains(t.Platforms, [16]byte{}):
 		return "a platform with a PPID of zeros is named, which is none"
+	case t.AllowAttributes&tdKnown != 0:
+		return "a bit of TDATTRIBUTES is allowed that is known: it is accepted anyway, or has a relaxation of its own"
+	case t.AllowXFAM&xfamKnown != 0:
+		return "a bit of XFAM is allowed that is known, and accepted anyway"
 	case slices.Contains(t.Modules, [48]byte{}):
 		return "a module with an MRSEAM of zeros is named, which is none"
 	}

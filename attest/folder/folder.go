@@ -88,6 +88,9 @@ type Policy struct {
 	AcceptTCBStatus       []attest.TDXStatus `json:"accept_tcb_status"`
 	MinEvaluation         uint32             `json:"min_tcb_evaluation_data_number"`
 	RequireEventLogOfRTMR []int              `json:"require_event_log_for_rtmr"`
+	MRSEAM                []string           `json:"mrseam"`
+	AllowTDAttributes     []uint             `json:"allow_td_attributes"`
+	AllowXFAM             []uint             `json:"allow_xfam"`
 	// Of a TPM.
 	PolicyTPM
 	// Of a confidential VM of Azure, beside those of its platform and its TPM.
@@ -326,6 +329,21 @@ func (f *reader) tdxPlatform(c *Case, p *Policy, q *attest.TDXQuote) (trust atte
 	trust = attest.TDXTrust{
 		AcceptStatus: p.AcceptTCBStatus, AnyAdvisory: true, MinEvaluation: p.MinEvaluation,
 		AllowNoCollateral: !p.RequireCollateral, AllowNoCRL: !p.RequireCRL, AllowDebug: p.AllowDebug, AllowSeptVE: !p.RequireSeptVEDisable, AllowAnyPlatform: true,
+	}
+	if trust.Modules, err = digests("mrseam", p.MRSEAM); err != nil {
+		return trust, collateral, err
+	}
+	for _, b := range []struct {
+		what    string
+		numbers []uint
+		into    *uint64
+	}{{"allow_td_attributes", p.AllowTDAttributes, &trust.AllowAttributes}, {"allow_xfam", p.AllowXFAM, &trust.AllowXFAM}} {
+		for _, n := range b.numbers {
+			if n > 63 {
+				return trust, collateral, malformed("%s: there is no bit %d", b.what, n)
+			}
+			*b.into |= 1 << n
+		}
 	}
 	if trust.Root, err = f.root(c.Roots, "intel-sgx-root"); err != nil {
 		return trust, collateral, err

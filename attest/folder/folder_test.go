@@ -88,7 +88,10 @@ func wantRefusal(t *testing.T, name string, err error, code verdict.Code, text s
 // tdxFolder is a simulated platform as a folder.
 func tdxFolder(t *testing.T) (fstest.MapFS, object) {
 	t.Helper()
-	x := attesttest.NewTDX(t, at)
+	return tdxFolderOf(attesttest.NewTDX(t, at))
+}
+
+func tdxFolderOf(x *attesttest.TDX) (fstest.MapFS, object) {
 	x.Quote.RTMR[0] = [48]byte{}
 	c := x.Collateral()
 	files := fstest.MapFS{}
@@ -111,6 +114,31 @@ func tdxFolder(t *testing.T) (fstest.MapFS, object) {
 	}
 }
 
+// TestTDXUnknownBits: what this version does not know a policy has to allow by number.
+func TestTDXUnknownBits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		attributes, xfam uint64
+		change           change
+		code             verdict.Code
+	}{
+		"an attribute":            {1 << 8, 0, unchanged, verdict.GuestAttributes},
+		"an attribute, allowed":   {1 << 8, 0, policy("allow_td_attributes", []any{8}), ""},
+		"another allowed":         {1 << 8, 0, policy("allow_td_attributes", []any{9}), verdict.GuestAttributes},
+		"a feature":               {0, 1 << 19, unchanged, verdict.GuestAttributes},
+		"a feature, allowed":      {0, 1 << 19, policy("allow_xfam", []any{19}), ""},
+		"a feature, as attribute": {0, 1 << 19, policy("allow_td_attributes", []any{19}), verdict.GuestAttributes},
+	} {
+		x := attesttest.NewTDX(t, at)
+		x.Quote.TDAttributes |= tt.attributes
+		x.Quote.XFAM |= tt.xfam
+		files, c := tdxFolderOf(x)
+		tt.change(files, c)
+		if _, err := appraised(t, files, c); verdict.CodeOf(err) != tt.code {
+			t.Errorf("%s: got %v, want %q", name, err, tt.code)
+		}
+	}
+}
+
 // TestTDX: a folder, and one change to it.
 func TestTDX(t *testing.T) {
 	zeros := strings.Repeat("00", 64)
@@ -119,11 +147,18 @@ func TestTDX(t *testing.T) {
 		code   verdict.Code // "" with a text is a misuse
 		text   string
 	}{
-		"good":                 {func(fstest.MapFS, object) {}, "", ""},
-		"without demands":      {member("policy", object{}), "", ""},
-		"another report data":  {policy("report_data", zeros), verdict.EvidenceBinding, "REPORTDATA"},
-		"another MRTD":         {policy("mrtd", []any{zeros[:96]}), verdict.GuestMeasurement, "MRTD"},
-		"another RTMR":         {policy("rtmr", object{"2": zeros[:96]}), verdict.GuestRegister, "RTMR2"},
+		"good":                {func(fstest.MapFS, object) {}, "", ""},
+		"without demands":     {member("policy", object{}), "", ""},
+		"another report data": {policy("report_data", zeros), verdict.EvidenceBinding, "REPORTDATA"},
+		"another MRTD":        {policy("mrtd", []any{zeros[:96]}), verdict.GuestMeasurement, "MRTD"},
+		"another RTMR":        {policy("rtmr", object{"2": zeros[:96]}), verdict.GuestRegister, "RTMR2"},
+		"its module": {func(f fstest.MapFS, c object) {
+			c["policy"].(object)["mrseam"] = []any{zeros[:96], hex.EncodeToString(f["quote.bin"].Data[64:112])}
+		}, "", ""},
+		"another module":       {policy("mrseam", []any{strings.Repeat("01", 48)}), verdict.PlatformModule, "MRSEAM"},
+		"no module":            {policy("mrseam", []any{"00"}), "", "mrseam"},
+		"bit 64":               {policy("allow_td_attributes", []any{64}), "", "no bit 64"},
+		"bits nobody has":      {both(policy("allow_td_attributes", []any{8, 62}), policy("allow_xfam", []any{63})), "", ""},
 		"a newer edition":      {policy("min_tcb_evaluation_data_number", 18), verdict.EndorsementRollback, "evaluation number"},
 		"another status alone": {policy("accept_tcb_status", []any{"OutOfDate"}), verdict.TCBStatus, "does not name"},
 		"registers of a log":   {policy("require_event_log_for_rtmr", []any{0}), verdict.EvidenceMissing, "event log"},

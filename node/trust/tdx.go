@@ -53,6 +53,10 @@ type TDX struct {
 	AllowMigratable   bool `yaml:"allow-migratable,omitempty"`
 	AllowProfiling    bool `yaml:"allow-profiling,omitempty"`
 	AllowSeptVE       bool `yaml:"allow-sept-ve,omitempty"`
+	// AllowAttributes and AllowXFAM are numbers of bits, 0 to 63, of TDATTRIBUTES and
+	// XFAM that this version does not know.
+	AllowAttributes []uint32 `yaml:"allow-attributes,omitempty"`
+	AllowXFAM       []uint32 `yaml:"allow-xfam,omitempty"`
 }
 
 // check returns the key of what is wrong beside the kinds of t, and what.
@@ -77,6 +81,11 @@ func (x TDX) trust() (attest.TDXTrust, error) {
 	var err error
 	if out.Root, err = x.root(); err != nil {
 		return attest.TDXTrust{}, err
+	}
+	for _, err := range []error{numbered("tdx.allow-attributes", x.AllowAttributes, &out.AllowAttributes), numbered("tdx.allow-xfam", x.AllowXFAM, &out.AllowXFAM)} {
+		if err != nil {
+			return attest.TDXTrust{}, err
+		}
 	}
 	for _, status := range x.AcceptStatus {
 		out.AcceptStatus = append(out.AcceptStatus, attest.TDXStatus(status))

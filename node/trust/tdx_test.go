@@ -39,10 +39,12 @@ func fullTDX() (trust.TDX, attest.TDXTrust) {
 			Platforms: []string{repeat("a1", 16)}, Modules: []string{repeat("b1", 48)},
 			MRConfigID: repeat("c1", 48), MROwner: repeat("c2", 48), MROwnerConfig: repeat("c3", 48),
 			AllowNoCollateral: true, AllowNoCRL: true, AllowDebug: true, AllowMigratable: true, AllowProfiling: true, AllowSeptVE: true,
+			AllowAttributes: []uint32{8, 62}, AllowXFAM: []uint32{19},
 		}, attest.TDXTrust{
 			Root: attest.IntelRoot(), AcceptStatus: []attest.TDXStatus{attest.TDXSWHardeningNeeded}, Advisories: []string{"INTEL-SA-00837"}, MinEvaluation: 17,
 			Platforms: [][16]byte{ppid}, Modules: [][48]byte{module}, Config: config,
 			AllowNoCollateral: true, AllowNoCRL: true, AllowDebug: true, AllowMigratable: true, AllowProfiling: true, AllowSeptVE: true,
+			AllowAttributes: 1<<8 | 1<<62, AllowXFAM: 1 << 19,
 		}
 }
 
@@ -102,6 +104,10 @@ func TestTDXConfigMisuse(t *testing.T) {
 	}{
 		{"no root", func(x *trust.TDX) { x.Root = "" }, "tee.tdx.root: none"},
 		{"another root", func(x *trust.TDX) { x.Root = "amd" }, `tdx.root: got "amd"`},
+		{"attribute 64", func(x *trust.TDX) { x.AllowAttributes[0] = 64 }, "tdx.allow-attributes: got 64"},
+		{"an attribute that is known", func(x *trust.TDX) { x.AllowAttributes[0] = 0 }, "has a relaxation of its own"},
+		{"feature 64", func(x *trust.TDX) { x.AllowXFAM[0] = 64 }, "tdx.allow-xfam: got 64"},
+		{"a feature that is known", func(x *trust.TDX) { x.AllowXFAM[0] = 9 }, "a bit of XFAM is allowed that is known"},
 		{"no platform", func(x *trust.TDX) { x.Platforms = nil }, "tee.tdx: no platform is accepted"},
 		{"a short platform", func(x *trust.TDX) { x.Platforms[0] = "a1" }, "tdx.platforms: got"},
 		{"any platform beside some", func(x *trust.TDX) { x.AllowAnyPlatform = true }, "any is allowed"},
