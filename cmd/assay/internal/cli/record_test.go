@@ -58,7 +58,7 @@ func wantRecorded(t *testing.T, kind string, code verdict.Code, args ...string) 
 	if err := json.Unmarshal(d.Value, &found); err != nil {
 		t.Fatal(err)
 	}
-	if d.Result != result || d.Code != code || found.Expected == nil || !*found.Expected || found.Name != "recorded-1" || found.Kind != kind || found.Simulated != (kind == verdict.KindSimulatedSNP && code == "") {
+	if d.Result != result || d.Code != code || found.Expected == nil || !*found.Expected || found.Name != "recorded-1" || found.Kind != kind || found.Simulated != (strings.HasPrefix(kind, "sim-") && code == "") {
 		t.Errorf("appraised: %s", o)
 	}
 	// It is not overwritten, and none but its files are in it.
@@ -155,6 +155,25 @@ func TestRecordSimulator(t *testing.T) {
 	node = trustedAs(t, filepath.Join(dir, "node-b", devdir.TrustFile), func(s string) string { return s })
 	keepNode(t, node, `msg="daemon is accepted"`)
 	wantRecorded(t, verdict.KindSimulatedSNP, "", "--node", "accepted", "--trust", node)
+}
+
+// TestRecordSimulatedTDX does so with a TD that is simulated.
+func TestRecordSimulatedTDX(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, addr := filepath.Join(t.TempDir(), "dev"), freeAddress(t)
+	must(t, "dev", "init", dir, "--assayd", self, "--listen", addr, "--tee", "sim-tdx")
+	serveSVIDs(t, dir)
+	serveDaemon(t, filepath.Join(dir, devdir.ConfigFile))
+	ci := filepath.Join(dir, "ci", devdir.TrustFile)
+	recorded := wantRecorded(t, verdict.KindSimulatedTDX, "", "--server", addr, "--trust", ci)
+	if of := string(read(t, filepath.Join(recorded, "case.json"))); !strings.Contains(of, `"issuer_chain": "tcb-info-chain.pem"`) || !strings.Contains(of, `"format": "tdx-quote"`) {
+		t.Errorf("got %s", of)
+	}
+	stranger := trustedAs(t, ci, func(s string) string { return strings.Replace(s, "- sha256:", "- sha256:"+strings.Repeat("0", 64)+" #", 1) })
+	wantRecorded(t, verdict.KindSimulatedTDX, verdict.EndorsementUntrusted, "--server", addr, "--trust", stranger)
 }
 
 // keepNode runs the agent of a node until its log has a text.
