@@ -172,7 +172,9 @@ func TestRecordSimulatedTDX(t *testing.T) {
 	if of := string(read(t, filepath.Join(recorded, "case.json"))); !strings.Contains(of, `"issuer_chain": "tcb-info-chain.pem"`) || !strings.Contains(of, `"format": "tdx-quote"`) {
 		t.Errorf("got %s", of)
 	}
-	stranger := trustedAs(t, ci, func(s string) string { return strings.Replace(s, "- sha256:", "- sha256:"+strings.Repeat("0", 64)+" #", 1) })
+	stranger := trustedAs(t, ci, func(s string) string {
+		return strings.Replace(s, "- sha256:", "- sha256:"+strings.Repeat("0", 64)+" #", 1)
+	})
 	wantRecorded(t, verdict.KindSimulatedTDX, verdict.EndorsementUntrusted, "--server", addr, "--trust", stranger)
 }
 
