@@ -3,9 +3,9 @@
 #
 # Installs what the tests need beside Go: swtpm for the TPM tests, QEMU and OVMF
 # for the machine image (make vm), cpio to read one, what docs/attestation.md has its
-# readers type, a C compiler for the race detector and BoringCrypto. As root on Debian it does so itself; else it names the one command.
-# With CI=true a missing package is an error, otherwise the tests that need it skip
-# and say so.
+# readers type, a C compiler for the race detector and BoringCrypto. As root on Debian
+# it does so itself; else it names the one command. With CI=true a missing package is
+# an error, otherwise the tests that need it skip and say so.
 set -euo pipefail
 
 packages=()
