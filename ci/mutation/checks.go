@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/printer"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,12 +51,9 @@ func (c check) id() string {
 	return id
 }
 
-// makers are functions and closures that make a refusal or a failure, beside
-// verdict.Refuse and verdict.Fail, and variables that hold one.
-var makers = []string{"malformed", "refuse", "algorithm", "mismatch", "unavailable", "unsupported", "badLog", "badPCK", "badVCEK", "badCollateral"}
-
-// plain are folders whose errors have no code: their callers give them one.
-var plain = []string{"verifier/internal/dialguard", "verifier/internal/sct", "verifier/internal/stamp", "verifier/internal/strictjson"}
+// plain are folders with errors that have no code: their callers give them one, or
+// they say that a command is misused.
+var plain = []string{"attest/folder", "verifier/internal/dialguard", "verifier/internal/revocation", "verifier/internal/sct", "verifier/internal/stamp", "verifier/internal/strictjson"}
 
 // demandType is, in the folders of withDemands, a struct whose first field says
 // whether something that is demanded is met, and where it is not it is refused.
@@ -72,32 +70,48 @@ func findChecks(folders []string) ([]check, error) {
 		if err != nil {
 			return nil, err
 		}
+		sources := make(map[string][]byte)
 		for _, name := range names {
 			if strings.HasSuffix(name, "_test.go") {
 				continue
 			}
-			source, err := os.ReadFile(name)
-			if err != nil {
+			if sources[name], err = os.ReadFile(name); err != nil {
 				return nil, err
 			}
-			found, err := checksOf(name, source)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, found...)
 		}
+		found, err := checksOf(folder, sources)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
 	}
 	return out, nil
 }
 
-func checksOf(name string, source []byte) ([]check, error) {
+// checksOf returns the checks of one package's files, by their names.
+func checksOf(folder string, sources map[string][]byte) ([]check, error) {
 	files := token.NewFileSet()
-	parsed, err := parser.ParseFile(files, name, source, parser.SkipObjectResolution)
-	if err != nil {
-		return nil, err
+	names := slices.Sorted(maps.Keys(sources))
+	var parsed []*ast.File
+	for _, name := range names {
+		f, err := parser.ParseFile(files, name, sources[name], parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		parsed = append(parsed, f)
 	}
-	hasDemands := slices.Contains(withDemands, filepath.ToSlash(filepath.Dir(name)))
-	isPlain := slices.Contains(plain, filepath.ToSlash(filepath.Dir(name)))
+	folder = filepath.ToSlash(folder)
+	makers := makersOf(parsed, slices.Contains(plain, folder))
+	var out []check
+	for i, f := range parsed {
+		out = append(out, checksIn(files, names[i], folder, f, makers)...)
+	}
+	return out, nil
+}
+
+func checksIn(files *token.FileSet, name, folder string, parsed *ast.File, makers makers) []check {
+	hasDemands := slices.Contains(withDemands, folder)
+	isPlain := slices.Contains(plain, folder)
 	var out []check
 	for _, d := range parsed.Decls {
 		fn, ok := d.(*ast.FuncDecl)
@@ -116,7 +130,7 @@ func checksOf(name string, source []byte) ([]check, error) {
 				}
 				for _, s := range n.Body.List {
 					if clause, ok := s.(*ast.CaseClause); ok && len(clause.List) > 0 {
-						if code, ok := refuses(clause.Body, isPlain); ok {
+						if code, ok := makers.refuses(clause.Body, isPlain); ok {
 							out = append(out, newCheck(files, name, fn.Name.Name, code, clause.List))
 						}
 					}
@@ -135,7 +149,7 @@ func checksOf(name string, source []byte) ([]check, error) {
 			default:
 				return true
 			}
-			if code, ok := refuses(body, isPlain); ok {
+			if code, ok := makers.refuses(body, isPlain); ok {
 				out = append(out, newCheck(files, name, fn.Name.Name, code, conditions))
 			}
 			return true
@@ -148,7 +162,7 @@ func checksOf(name string, source []byte) ([]check, error) {
 		alike[id]++
 		out[i].nth = alike[id]
 	}
-	return out, nil
+	return out
 }
 
 func newCheck(files *token.FileSet, name, fn, code string, conditions []ast.Expr) check {
@@ -162,45 +176,6 @@ func newCheck(files *token.FileSet, name, fn, code string, conditions []ast.Expr
 	}
 	c.cond = strings.Join(texts, ", ")
 	return c
-}
-
-// refuses says whether a block ends with the return of a refusal or failure, and
-// with which code. Where errors are plain, any new one counts.
-func refuses(body []ast.Stmt, isPlain bool) (code string, ok bool) {
-	if len(body) == 0 {
-		return "", false
-	}
-	last, isReturn := body[len(body)-1].(*ast.ReturnStmt)
-	if !isReturn {
-		return "", false
-	}
-	for _, r := range last.Results {
-		if name, isName := r.(*ast.Ident); isName && (slices.Contains(makers, name.Name) || isPlain && strings.HasPrefix(name.Name, "Err")) {
-			ok = true // an error that was made before
-		}
-		if code == "" {
-			code = codeIn(r)
-		}
-		ast.Inspect(r, func(n ast.Node) bool {
-			call, isCall := n.(*ast.CallExpr)
-			if !isCall {
-				return true
-			}
-			switch f := call.Fun.(type) {
-			case *ast.SelectorExpr:
-				if pkg, isName := f.X.(*ast.Ident); isName && pkg.Name == "verdict" && (f.Sel.Name == "Refuse" || f.Sel.Name == "Fail") {
-					ok = true
-				}
-				if pkg, isName := f.X.(*ast.Ident); isName && isPlain && (pkg.Name == "fmt" && f.Sel.Name == "Errorf" || pkg.Name == "errors" && f.Sel.Name == "New") {
-					ok = true
-				}
-			case *ast.Ident:
-				ok = ok || slices.Contains(makers, f.Name)
-			}
-			return true
-		})
-	}
-	return code, ok
 }
 
 // demandsOf returns the demands that a literal is or lists.

@@ -15,6 +15,19 @@ import (
 
 const example = `package p
 
+func malformed(text string) error { return wrong(text) }
+
+func wrong(text string) error {
+	return verdict.Refuse(verdict.SigInvalid, text)
+}
+
+func either(a bool) error {
+	if a {
+		return nil
+	}
+	return malformed("either")
+}
+
 func f(a, b int) error {
 	if a > b {
 		return verdict.Refuse(verdict.SigInvalid, "a")
@@ -28,7 +41,13 @@ func f(a, b int) error {
 	case a == 2:
 		return malformed("c")
 	case a == 3:
+		late := malformed("l")
+		if b == 3 {
+			return nil, late
+		}
 		return nil, malformed
+	case a == 4:
+		return either(true)
 	default:
 		return verdict.Refuse(verdict.SigNone, "d")
 	}
@@ -41,7 +60,7 @@ func h(c, d, e bool) []demand {
 `
 
 func TestChecksOf(t *testing.T) {
-	checks, err := checksOf("attest/p.go", []byte(example))
+	checks, err := checksOf("attest", map[string][]byte{"attest/p.go": []byte(example)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,18 +68,18 @@ func TestChecksOf(t *testing.T) {
 	for _, c := range checks {
 		got = append(got, c.String())
 	}
-	want := []string{"attest/p.go:4 f SigInvalid: a > b", "attest/p.go:11 f TrustStale: a == 1, b == 1", "attest/p.go:13 f : a == 2", "attest/p.go:15 f : a == 3",
-		"attest/p.go:23 h SigCount: c", "attest/p.go:24 h SigKind: d", "attest/p.go:24 h : e"}
+	want := []string{"attest/p.go:17 f SigInvalid: a > b", "attest/p.go:24 f TrustStale: a == 1, b == 1", "attest/p.go:26 f : a == 2", "attest/p.go:28 f : a == 3",
+		"attest/p.go:30 f : b == 3", "attest/p.go:42 h SigCount: c", "attest/p.go:43 h SigKind: d", "attest/p.go:43 h : e"}
 	if !slices.Equal(got, want) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
-	hooked, err := hooked([]byte(example), checks, []int{4, 5, 6, 7, 8, 9, 10})
+	hooked, err := hooked([]byte(example), checks, []int{4, 5, 6, 7, 8, 9, 10, 11})
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := strings.NewReplacer("if a > b", "if mutationhook.Holds(4, a > b)", "a == 1, b == 1", "mutationhook.Holds(5, a == 1), mutationhook.Holds(5, b == 1)",
-		"a == 2", "mutationhook.Holds(6, a == 2)", "a == 3", "mutationhook.Holds(7, a == 3)",
-		"met: c", "met: !mutationhook.Holds(8, !(c))", "{d,", "{!mutationhook.Holds(9, !(d)),", "met: e", "met: !mutationhook.Holds(10, !(e))",
+		"a == 2", "mutationhook.Holds(6, a == 2)", "a == 3", "mutationhook.Holds(7, a == 3)", "b == 3", "mutationhook.Holds(8, b == 3)",
+		"met: c", "met: !mutationhook.Holds(9, !(c))", "{d,", "{!mutationhook.Holds(10, !(d)),", "met: e", "met: !mutationhook.Holds(11, !(e))",
 		"package p", `package p; import mutationhook "github.com/assayd/assay/ci/mutation/hook"`).Replace(example)
 	if string(hooked) != text {
 		t.Errorf("got %s, want %s", hooked, text)
@@ -124,7 +143,7 @@ func TestCodesAreAsserted(t *testing.T) {
 
 // TestAlike: of checks that look alike each has a name of its own.
 func TestAlike(t *testing.T) {
-	checks, err := checksOf("p.go", []byte("package p\nfunc f() error {\n\tif a {\n\t\treturn refuse(1)\n\t}\n\tif a {\n\t\treturn refuse(2)\n\t}\n\treturn nil\n}\n"))
+	checks, err := checksOf(".", map[string][]byte{"p.go": []byte("package p\nfunc f() error {\n\trefuse := func(n int) error { return verdict.Refuse(n) }\n\tif a {\n\t\treturn refuse(1)\n\t}\n\tif a {\n\t\treturn refuse(2)\n\t}\n\treturn nil\n}\n")})
 	if err != nil || len(checks) != 2 {
 		t.Fatalf("got %v, %v", checks, err)
 	}
