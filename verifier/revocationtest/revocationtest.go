@@ -16,8 +16,10 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha1" // #nosec G505 -- OCSP responders name keys by it
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -620,13 +622,18 @@ func (r *OCSP) sign() ([]byte, error) {
 	}
 	h := crypto.SHA256.New()
 	h.Write(tbs)
-	signature, err := r.Key.Sign(rand.Reader, h.Sum(nil), crypto.SHA256)
+	message, hash := h.Sum(nil), crypto.SHA256
+	algorithm := asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
+	switch r.Key.Public().(type) {
+	case *rsa.PublicKey:
+		algorithm = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}
+	case ed25519.PublicKey:
+		message, hash = tbs, 0
+		algorithm = asn1.ObjectIdentifier{1, 3, 101, 112}
+	}
+	signature, err := r.Key.Sign(rand.Reader, message, hash)
 	if err != nil {
 		return nil, fmt.Errorf("signing test OCSP response: %w", err)
-	}
-	algorithm := asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
-	if _, ok := r.Key.Public().(*ecdsa.PublicKey); !ok {
-		algorithm = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}
 	}
 	b := basic{Data: asn1.RawValue{FullBytes: tbs}, Algorithm: pkix.AlgorithmIdentifier{Algorithm: algorithm}, Signature: asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}}
 	for _, c := range r.Certificates {

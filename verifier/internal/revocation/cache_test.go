@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"os"
@@ -318,7 +319,27 @@ func TestR42(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		answers(t, start(t, folder, fetch, nil))
+		c = start(t, folder, fetch, nil)
+		answers(t, c)
+		if got := c.log.lines(); len(got) != 1 || !strings.Contains(got[0], "or is not a file") {
+			t.Errorf("got log %q, want one line that says so", got)
+		}
+	})
+	t.Run("a large file", func(t *testing.T) {
+		folder := t.TempDir()
+		c := start(t, folder, fetch, nil)
+		answers(t, c)
+		c.stop(t)
+		for _, f := range files(t, folder, ".crl") {
+			if err := os.Truncate(f, revocation.MaxCRLBytes+1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c = start(t, folder, fetch, nil)
+		answers(t, c)
+		if got, want := c.log.lines(), fmt.Sprintf("has %d bytes", revocation.MaxCRLBytes+1); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("got log %q, want one line that says %q", got, want)
+		}
 	})
 }
 
@@ -483,6 +504,7 @@ func TestClose(t *testing.T) {
 		wg.Wait()
 		_, err = c.Check(t.Context(), p.Chain(leaf), now, revocation.SigningTime{}, revocation.Hard, revocation.Stapled{})
 		wantCode(t, err, verdict.RevocationUnavailable)
+		wantText(t, err, "the checker is closed")
 	})
 }
 

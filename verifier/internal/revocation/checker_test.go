@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/fips140"
 	"crypto/rand"
 	"crypto/rsa"
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/dertest"
 	"github.com/assayd/assay/verifier/internal/revocation"
 	"github.com/assayd/assay/verifier/revocationtest"
 )
@@ -80,6 +82,14 @@ func wantCode(t testing.TB, err error, want verdict.Code) {
 	t.Helper()
 	if got := verdict.CodeOf(err); got != want {
 		t.Errorf("got %q (%v), want %q", got, err, want)
+	}
+}
+
+// wantText asks for what tells a refusal from its neighbours of the same code.
+func wantText(t testing.TB, err error, want string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want it to say %q", err, want)
 	}
 }
 
@@ -220,6 +230,9 @@ func TestSoft(t *testing.T) {
 	if _, ok := err.(*verdict.Failure); !ok { //nolint:errorlint // it is made there
 		t.Errorf("got %T, want a failure", err)
 	}
+	for _, source := range []string{"ocsp " + p.OCSPURL("issuer"), "crl " + p.CRLURL("issuer")} {
+		wantText(t, err, source+": nobody is asked")
+	}
 }
 
 func TestChainLength(t *testing.T) {
@@ -253,6 +266,9 @@ func leafWithOCSP(t *testing.T) (*revocationtest.PKI, *x509.Certificate, *ecdsa.
 	return p, leaf, key
 }
 
+// noCheck says that the certificate of a delegate need not be checked.
+var noCheck = pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: []byte{5, 0}}
+
 // noSHA1 tells whether responders cannot be named by SHA-1 here.
 func noSHA1() bool { return fips140.Enforced() }
 
@@ -280,6 +296,10 @@ func TestR43(t *testing.T) {
 		t.Fatal(err)
 	}
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,6 +359,7 @@ func TestR43(t *testing.T) {
 			renamed.RawSubject = p.Root.RawSubject
 			template := *responder
 			template.AuthorityKeyId = nil
+			template.ExtraExtensions = []pkix.Extension{noCheck}
 			der, err := x509.CreateCertificate(rand.Reader, &template, &renamed, &responderKey.PublicKey, p.IssuerKey)
 			if err != nil {
 				t.Fatal(err)
@@ -350,8 +371,12 @@ func TestR43(t *testing.T) {
 			o.Signer, o.Key, o.Certificates = c, responderKey, []*x509.Certificate{c}
 		}, verdict.RevocationUnavailable},
 		{"delegate with an RSA key", func(o *revocationtest.OCSP) {
-			o.Signer, o.Key, o.Certificates = rsaResponder(t, p, &rsaKey.PublicKey), rsaKey, []*x509.Certificate{rsaResponder(t, p, &rsaKey.PublicKey)}
+			o.Signer, o.Key, o.Certificates = responderWith(t, p, &rsaKey.PublicKey), rsaKey, []*x509.Certificate{responderWith(t, p, &rsaKey.PublicKey)}
 		}, ""},
+		{"delegate with an Ed25519 key", func(o *revocationtest.OCSP) {
+			c := responderWith(t, p, edKey.Public())
+			o.Signer, o.Key, o.Certificates = c, edKey, []*x509.Certificate{c}
+		}, verdict.RevocationUnavailable},
 		{"a name that is not the issuer's", func(o *revocationtest.OCSP) { o.Signer = responder }, verdict.RevocationUnavailable},
 		{"too many certificates", func(o *revocationtest.OCSP) {
 			delegated(nil)(o)
@@ -436,14 +461,14 @@ func TestR43(t *testing.T) {
 	})
 }
 
-// rsaResponder is a delegate with an RSA key.
-func rsaResponder(t *testing.T, p *revocationtest.PKI, key *rsa.PublicKey) *x509.Certificate {
+// responderWith is a delegate with a key of another kind.
+func responderWith(t *testing.T, p *revocationtest.PKI, key crypto.PublicKey) *x509.Certificate {
 	t.Helper()
 	template, _, err := p.Responder(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: []byte{5, 0}}}
+	template.ExtraExtensions = []pkix.Extension{noCheck}
 	template.SubjectKeyId = nil
 	der, err := x509.CreateCertificate(rand.Reader, template, p.Issuer, key, p.IssuerKey)
 	if err != nil {
@@ -465,7 +490,7 @@ func TestSmallKey(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	c := rsaResponder(t, p, &key.PublicKey)
+	c := responderWith(t, p, &key.PublicKey)
 	p.OnOCSP = func(o *revocationtest.OCSP) { o.Signer, o.Key, o.Certificates = c, key, []*x509.Certificate{c} }
 	_, err = check(t, newChecker(t, p, nil), p.Chain(leaf), revocation.Stapled{})
 	wantCode(t, err, verdict.RevocationUnavailable)
@@ -624,20 +649,22 @@ func TestForgedList(t *testing.T) {
 		name string
 		der  []byte
 		want verdict.Code
+		text string
 	}{
-		{"good", one, ""},
-		{"of another key with the name", bytesOf(t)(twin.CRL(leaf, nil)), verdict.RevocationUnavailable},
-		{"of another authority", issuers, verdict.RevocationUnavailable},
-		{"signature", flipped, verdict.RevocationUnavailable},
-		{"cut", one[:len(one)-1], verdict.RevocationUnavailable},
-		{"trailing byte", append(slices.Clone(one), 0), verdict.RevocationUnavailable},
-		{"nothing", nil, verdict.RevocationUnavailable},
-		{"without a number", withoutNumber(t, p, leaf), verdict.RevocationUnavailable},
+		{"good", one, "", ""},
+		{"of another key with the name", bytesOf(t)(twin.CRL(leaf, nil)), verdict.RevocationUnavailable, "checking its signature"},
+		{"of another authority", issuers, verdict.RevocationUnavailable, "it is a list of"},
+		{"signature", flipped, verdict.RevocationUnavailable, "checking its signature"},
+		{"cut", one[:len(one)-1], verdict.RevocationUnavailable, "it is not a certificate list"},
+		{"trailing byte", append(slices.Clone(one), 0), verdict.RevocationUnavailable, "it is not a certificate list"},
+		{"nothing", nil, verdict.RevocationUnavailable, "it is not a certificate list"},
+		{"without a number", again(t, p, one, func(n *dertest.Node) { n.Without(5) }), verdict.RevocationUnavailable, "it has no number"},
+		{"without the time of the next", again(t, p, one, func(n *dertest.Node) { n.Without(4) }), verdict.RevocationUnavailable, "it does not say when the next one is due"},
 		{"of another name of the authority", func() []byte {
 			renamed := *p.Issuer
 			renamed.RawSubject = p.Root.RawSubject
 			return bytesOf(t)(x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(10), ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, &renamed, p.IssuerKey))
-		}(), verdict.RevocationUnavailable},
+		}(), verdict.RevocationUnavailable, "it is a list of"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			st := revocation.Stapled{CRLs: [][]byte{tc.der, issuers}}
@@ -652,6 +679,9 @@ func TestForgedList(t *testing.T) {
 			}
 			_, err = check(t, newChecker(t, p, nil), p.Chain(leaf), revocation.Stapled{})
 			wantCode(t, err, tc.want)
+			if tc.want != "" {
+				wantText(t, err, tc.text)
+			}
 		})
 	}
 	t.Run("an authority that may not sign lists", func(t *testing.T) {
@@ -671,36 +701,15 @@ func TestForgedList(t *testing.T) {
 	})
 }
 
-// withoutNumber signs a list again without its extensions.
-func withoutNumber(t *testing.T, p *revocationtest.PKI, leaf *x509.Certificate) []byte {
+// again signs a list again, with one change.
+func again(t *testing.T, p *revocationtest.PKI, list []byte, change func(tbs *dertest.Node)) []byte {
 	t.Helper()
-	var l struct {
-		TBS struct {
-			Version    int
-			Algorithm  pkix.AlgorithmIdentifier
-			Issuer     asn1.RawValue
-			This, Next time.Time
-		}
-		Algorithm pkix.AlgorithmIdentifier
-		Signature asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(bytesOf(t)(p.CRL(leaf, nil)), &l); err != nil {
-		t.Fatal(err)
-	}
-	tbs, err := asn1.Marshal(l.TBS)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := dertest.Parse(t, list)
+	change(n.At(0))
 	h := crypto.SHA256.New()
-	h.Write(tbs)
-	if l.Signature.Bytes, err = p.IssuerKey.Sign(rand.Reader, h.Sum(nil), crypto.SHA256); err != nil {
-		t.Fatal(err)
-	}
-	l.Signature.BitLength = 8 * len(l.Signature.Bytes)
-	der, err := asn1.Marshal(l)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h.Write(n.At(0).DER(t))
+	n.At(2).Content = append([]byte{0}, bytesOf(t)(p.IssuerKey.Sign(rand.Reader, h.Sum(nil), crypto.SHA256))...) // no bits unused
+	der := n.DER(t)
 	if list, err := x509.ParseRevocationList(der); err != nil || list.CheckSignatureFrom(p.Issuer) != nil {
 		t.Fatalf("the list is not one: %v", err)
 	}
@@ -941,6 +950,7 @@ func TestR57(t *testing.T) {
 	start := time.Now()
 	_, err := check(t, newChecker(t, p, nil), []*x509.Certificate{&c, &issuer, p.Root}, revocation.Stapled{})
 	wantCode(t, err, verdict.RevocationUnavailable)
+	wantText(t, err, "the public key of the issuer is malformed")
 	if d := time.Since(start); d > 30*time.Second {
 		t.Errorf("it took %s", d)
 	}
@@ -956,6 +966,7 @@ func TestNoTime(t *testing.T) {
 	p := newPKI(t, nil)
 	_, err := newChecker(t, p, nil).Check(cancelled(), p.Chain(issue(t, p, nil)), now, revocation.SigningTime{}, revocation.Hard, revocation.Stapled{})
 	wantCode(t, err, verdict.RevocationUnavailable)
+	wantText(t, err, "there is no time left to ask")
 	if got := p.Requests(); len(got) != 0 {
 		t.Errorf("got requests %q", got)
 	}

@@ -150,17 +150,14 @@ func joinList(before, entries, after, rest []byte) []byte {
 // indirect.
 func (c *crl) walk(found func(entry cryptobyte.String, serial cryptobyte.String)) error {
 	for in := c.entries; !in.Empty(); {
-		var entry, body, serial, at cryptobyte.String
+		var body, serial, at cryptobyte.String
 		var tag cbasn1.Tag
-		if !in.ReadASN1Element(&entry, cbasn1.SEQUENCE) {
-			return errors.New("an entry is malformed")
-		}
-		element := entry
-		if !element.ReadASN1(&body, cbasn1.SEQUENCE) || !body.ReadASN1(&serial, cbasn1.INTEGER) || !body.ReadAnyASN1(&at, &tag) || !minimal(serial) {
+		entry := in
+		if !in.ReadASN1(&body, cbasn1.SEQUENCE) || !body.ReadASN1(&serial, cbasn1.INTEGER) || !body.ReadAnyASN1(&at, &tag) || !minimal(serial) {
 			return errors.New("an entry is malformed")
 		}
 		if found != nil {
-			found(entry, serial)
+			found(entry[:len(entry)-len(in)], serial)
 			continue
 		}
 		if body.Empty() {
@@ -168,7 +165,7 @@ func (c *crl) walk(found func(entry cryptobyte.String, serial cryptobyte.String)
 		}
 		var exts cryptobyte.String
 		if !body.ReadASN1(&exts, cbasn1.SEQUENCE) || !body.Empty() {
-			return errors.New("an entry is malformed")
+			return errors.New("an entry has more than extensions")
 		}
 		for n := 0; !exts.Empty(); n++ {
 			var ext, id cryptobyte.String
@@ -413,10 +410,7 @@ type revocationEntry struct {
 func (c *crl) find(serial *big.Int) (*revocationEntry, error) {
 	var want cryptobyte.Builder
 	want.AddASN1BigInt(serial)
-	der, err := want.Bytes()
-	if err != nil {
-		return nil, errors.New("the serial number is malformed")
-	}
+	der, _ := want.Bytes() // fails only above 4 GiB
 	in := cryptobyte.String(der)
 	var wanted cryptobyte.String
 	in.ReadASN1(&wanted, cbasn1.INTEGER)

@@ -85,7 +85,7 @@ func ask(ctx context.Context, client *http.Client, method, address, contentType 
 	}
 	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
-		return nil, "", errors.New("it is not an address")
+		return nil, "", err
 	}
 	req.Header.Set("User-Agent", "assay")
 	if contentType != "" {

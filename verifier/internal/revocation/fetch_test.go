@@ -83,6 +83,11 @@ func TestRedirects(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	fetch := revocation.GuardedFetch([]string{strings.TrimPrefix(server.URL, "http://")})
+	host := strings.TrimPrefix(server.URL, "http://")
+	for _, address := range []string{"ftp://" + host + "/here", "http:///here", "http://user:secret@" + host + "/here", server.URL + "/here?" + strings.Repeat("x", 2048), "http://" + host + "/%zz"} {
+		_, err := fetch(t.Context(), http.MethodGet, address, "", nil, 4096)
+		wantText(t, err, "not an address of HTTP or HTTPS")
+	}
 	for _, tc := range []struct{ method, path, want string }{
 		{http.MethodGet, "/here", "GET "},
 		{http.MethodGet, "/once", "GET "},
@@ -137,9 +142,16 @@ func TestFetchLimits(t *testing.T) {
 	if err := get("/", 100); err != nil {
 		t.Error(err)
 	}
-	for path, limit := range map[string]int64{"/": 99, "/endless": 4096, "/slow": 100, "/error": 100} {
-		if err := get(path, limit); err == nil {
-			t.Errorf("%s: got no error", path)
-		}
+	for _, tc := range []struct {
+		path  string
+		limit int64
+		want  string
+	}{
+		{"/", 99, "it has 100 bytes, want at most 99"},
+		{"/endless", 4096, "it has more than 4096 bytes"},
+		{"/slow", 100, "deadline exceeded"},
+		{"/error", 100, "it answered 500"},
+	} {
+		wantText(t, get(tc.path, tc.limit), tc.want)
 	}
 }

@@ -49,11 +49,14 @@ var (
 	oidNoCheck       = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
 )
 
-// certIDHashes are the hashes that a response may name certificates by.
-var certIDHashes = []struct {
+// An idHash is a hash that certificates are named by.
+type idHash struct {
 	oid  asn1.ObjectIdentifier
 	hash crypto.Hash
-}{
+}
+
+// certIDHashes are those that a response may name certificates by.
+var certIDHashes = []idHash{
 	{asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}, crypto.SHA1},
 	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, crypto.SHA256},
 	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}, crypto.SHA384},
@@ -65,11 +68,11 @@ var certIDHashes = []struct {
 // SHA-1 it is, since many responders know no other (RFC 5019 §2.1.1). Where it must
 // not be computed at all (GODEBUG fips140=only, under which it panics) it is
 // SHA-256, and where the responder refuses that there is the CRL.
-func certIDHash() crypto.Hash {
+func certIDHash() idHash {
 	if fips140.Enforced() {
-		return crypto.SHA256
+		return certIDHashes[1]
 	}
-	return crypto.SHA1
+	return certIDHashes[0]
 }
 
 // canHash tells whether h may be computed.
@@ -102,36 +105,32 @@ func newRequest(cert, issuer *x509.Certificate) (request, nonce []byte, err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	h := certIDHash()
-	der, err := (&ocsp.Request{HashAlgorithm: h, IssuerNameHash: sum(h, issuer.RawSubject), IssuerKeyHash: sum(h, key), SerialNumber: cert.SerialNumber}).Marshal()
-	if err != nil {
-		return nil, nil, fmt.Errorf("writing an OCSP request: %w", err)
-	}
-	// The library knows no extensions: its TBSRequest gets ours at the end.
-	in := cryptobyte.String(der)
-	var outer, tbs cryptobyte.String
-	if !in.ReadASN1(&outer, cbasn1.SEQUENCE) || !outer.ReadASN1(&tbs, cbasn1.SEQUENCE) {
-		return nil, nil, errors.New("writing an OCSP request: the library wrote no sequence")
-	}
+	by := certIDHash()
 	nonce = make([]byte, nonceBytes)
 	_, _ = rand.Read(nonce) // never fails
-	var b cryptobyte.Builder
-	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddBytes(tbs)
-			b.AddASN1(cbasn1.Tag(2).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
-				b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-					b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
-						b.AddASN1ObjectIdentifier(oidNonce)
-						b.AddASN1(cbasn1.OCTET_STRING, func(b *cryptobyte.Builder) { b.AddASN1OctetString(nonce) })
-					})
-				})
-			})
-		})
-	})
-	if request, err = b.Bytes(); err != nil {
-		return nil, nil, fmt.Errorf("writing an OCSP request: %w", err)
+	type part = cryptobyte.BuilderContinuation
+	octets := func(v []byte) part { return func(b *cryptobyte.Builder) { b.AddASN1OctetString(v) } }
+	object := func(id asn1.ObjectIdentifier) part {
+		return func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(id) }
 	}
+	within := func(tag cbasn1.Tag, parts ...part) part {
+		return func(b *cryptobyte.Builder) {
+			b.AddASN1(tag, func(b *cryptobyte.Builder) {
+				for _, p := range parts {
+					p(b)
+				}
+			})
+		}
+	}
+	sequence := func(parts ...part) part { return within(cbasn1.SEQUENCE, parts...) }
+	certID := sequence(
+		sequence(object(by.oid), within(cbasn1.NULL)),
+		octets(sum(by.hash, issuer.RawSubject)), octets(sum(by.hash, key)),
+		func(b *cryptobyte.Builder) { b.AddASN1BigInt(cert.SerialNumber) })
+	extensions := within(tag(2), sequence(sequence(object(oidNonce), within(cbasn1.OCTET_STRING, octets(nonce)))))
+	var b cryptobyte.Builder
+	sequence(sequence(sequence(sequence(certID)), extensions))(&b)
+	request, _ = b.Bytes() // fails only above 4 GiB
 	return request, nonce, nil
 }
 
@@ -415,10 +414,7 @@ func signatureAlgorithm(der cryptobyte.String) (x509.SignatureAlgorithm, error) 
 		b.AddBytes(der)
 		b.AddASN1BitString(nil)
 	})
-	list, err := b.Bytes()
-	if err != nil {
-		return 0, errors.New("its signature algorithm is malformed")
-	}
+	list, _ := b.Bytes() // fails only above 4 GiB
 	head, err := x509.ParseRevocationList(list)
 	if err != nil || head.SignatureAlgorithm == x509.UnknownSignatureAlgorithm {
 		return 0, errors.New("its signature algorithm is not known")
