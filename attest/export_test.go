@@ -42,5 +42,14 @@ func ParseVCEK(der []byte) (VCEK, error) {
 	return parseVCEK(c)
 }
 
+// ParseVLEK reads what a VLEK's certificate says.
+func ParseVLEK(der []byte) (VLEK, error) {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return VLEK{}, err
+	}
+	return parseVLEK(c)
+}
+
 // ParseGCEInstance parses Google's extension.
 func ParseGCEInstance(der []byte) (*GCEInstance, error) { return parseGCEInstance(der) }
