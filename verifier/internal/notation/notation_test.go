@@ -9,19 +9,25 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/base64"
 	"encoding/json"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/digitorus/timestamp"
 	"github.com/notaryproject/notation-core-go/signature"
 	_ "github.com/notaryproject/notation-core-go/signature/cose"
 	_ "github.com/notaryproject/notation-core-go/signature/jws"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/dertest"
 	"github.com/assayd/assay/verifier/internal/notation"
 )
 
@@ -130,23 +136,24 @@ func TestParse(t *testing.T) {
 		code    verdict.Code
 		text    string
 	}{
-		"good":                {},
-		"large":               {change: func(b []byte) []byte { return append(b, bytes.Repeat([]byte(" "), notation.MaxBytes)...) }, code: verdict.InputLimit, text: "want at most"},
-		"a member twice":      {change: replace(`{"payload"`, `{"payload":"","payload"`), code: verdict.InputMalformed, text: "duplicate member"},
-		"another form":        {change: replace(`"payload":"`, `"payload":1,"x":"`), code: verdict.InputMalformed, text: "flattened form"},
-		"no base64url":        {change: replace(`"protected":"`, `"protected":"=`), code: verdict.InputMalformed, text: "not base64url"},
-		"a header of no JSON": {change: replace(`"protected":"`, `"protected":"AAAA`), code: verdict.InputMalformed, text: "want one JSON document"},
-		"no certificate":      {change: chain(), code: verdict.InputMalformed, text: "0 certificates"},
-		"many certificates":   {change: chain(many...), code: verdict.InputMalformed, text: "too many certificates"},
-		"a key not allowed":   {change: chain(ed, s.root), code: verdict.SigAlgorithm, text: "reading notation envelope"},
-		"another use":         {change: chain(other, s.root), code: verdict.CertProfile, text: "reading notation envelope"},
-		"no JSON":             {old: payload, by: "x", code: verdict.InputMalformed, text: "reading notation payload: want one JSON document"},
-		"a target twice":      {old: `{"targetArtifact"`, by: `{"targetArtifact":{},"targetArtifact"`, code: verdict.InputMalformed, text: "duplicate member"},
-		"no target":           {old: "targetArtifact", by: "TargetArtifact", code: verdict.InputMalformed, text: "no targetArtifact"},
-		"a size that is none": {old: `"size":1`, by: `"size":"1"`, code: verdict.InputMalformed, text: `member "size"`},
-		"a negative size":     {old: `"size":1`, by: `"size":-1`, code: verdict.InputMalformed, text: "missing or wrong"},
-		"no media type":       {old: `"mediaType":"application/vnd.oci.image.manifest.v1+json"`, by: `"mediaType":""`, code: verdict.InputMalformed, text: "missing or wrong"},
-		"no digest":           {old: `sha256:`, by: `sha257:`, code: verdict.InputMalformed, text: "missing or wrong"},
+		"good":                 {},
+		"large":                {change: func(b []byte) []byte { return append(b, bytes.Repeat([]byte(" "), notation.MaxBytes)...) }, code: verdict.InputLimit, text: "want at most"},
+		"a member twice":       {change: replace(`{"payload"`, `{"payload":"","payload"`), code: verdict.InputMalformed, text: "duplicate member"},
+		"another form":         {change: replace(`"payload":"`, `"payload":1,"x":"`), code: verdict.InputMalformed, text: "flattened form"},
+		"no base64url":         {change: replace(`"protected":"`, `"protected":"=`), code: verdict.InputMalformed, text: "not base64url"},
+		"no text as signature": {change: replace(`"signature":"`, `"signature":1,"x":"`), code: verdict.InputMalformed, text: "cannot unmarshal number"},
+		"a header of no JSON":  {change: replace(`"protected":"`, `"protected":"AAAA`), code: verdict.InputMalformed, text: "want one JSON document"},
+		"no certificate":       {change: chain(), code: verdict.InputMalformed, text: "0 certificates"},
+		"many certificates":    {change: chain(many...), code: verdict.InputMalformed, text: "too many certificates"},
+		"a key not allowed":    {change: chain(ed, s.root), code: verdict.SigAlgorithm, text: "reading notation envelope"},
+		"another use":          {change: chain(other, s.root), code: verdict.CertProfile, text: "reading notation envelope"},
+		"no JSON":              {old: payload, by: "x", code: verdict.InputMalformed, text: "reading notation payload: want one JSON document"},
+		"a target twice":       {old: `{"targetArtifact"`, by: `{"targetArtifact":{},"targetArtifact"`, code: verdict.InputMalformed, text: "duplicate member"},
+		"no target":            {old: "targetArtifact", by: "TargetArtifact", code: verdict.InputMalformed, text: "no targetArtifact"},
+		"a size that is none":  {old: `"size":1`, by: `"size":"1"`, code: verdict.InputMalformed, text: `member "size"`},
+		"a negative size":      {old: `"size":1`, by: `"size":-1`, code: verdict.InputMalformed, text: "missing or wrong"},
+		"no media type":        {old: `"mediaType":"application/vnd.oci.image.manifest.v1+json"`, by: `"mediaType":""`, code: verdict.InputMalformed, text: "missing or wrong"},
+		"no digest":            {old: `sha256:`, by: `sha257:`, code: verdict.InputMalformed, text: "missing or wrong"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// JWS has its payload read by the signer already.
@@ -187,5 +194,85 @@ func TestParse(t *testing.T) {
 	}
 	if _, err := notation.Parse(notation.TypeCOSE, []byte("x")); verdict.CodeOf(err) != verdict.InputMalformed {
 		t.Errorf("no COSE: got %v", err)
+	}
+}
+
+// TestStamp: an envelope with a timestamp, and one change to that.
+func TestStamp(t *testing.T) {
+	s := newSigner(t)
+	usage, err := asn1.Marshal([]asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 8}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := func(change func(*x509.Certificate)) *x509.Certificate {
+		c := &x509.Certificate{SerialNumber: big.NewInt(5), Subject: s.leaf.Subject, NotBefore: s.leaf.NotBefore, NotAfter: s.leaf.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+			ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: usage}}}
+		if change != nil {
+			change(c)
+		}
+		return s.issue(c, s.root, s.key.Public())
+	}
+	for name, tt := range map[string]struct {
+		authority *x509.Certificate // nil is a good one
+		before    func(*timestamp.Timestamp)
+		after     func(*dertest.Node)
+		trusted   *x509.Certificate // nil is the root
+		text      string            // "" is none
+	}{
+		"good":                   {},
+		"no timestamp":           {after: func(n *dertest.Node) { n.Children = nil }, text: "cms: syntax error"},
+		"many certificates":      {after: func(n *dertest.Node) { c := n.At(1, 0, 3); c.Children = slices.Repeat(c.Children, notation.MaxChain+1) }, text: "too many certificates"},
+		"no time in it":          {after: func(n *dertest.Node) { n.At(1, 0, 2, 1, 0).Content = []byte{5, 0} }, text: "cannot unmarshal TSTInfo"},
+		"of something else":      {before: func(ts *timestamp.Timestamp) { ts.HashedMessage = make([]byte, 32) }, text: "mismatched message"},
+		"another signature":      {after: func(n *dertest.Node) { n.At(1, 0, 4, 0, 5).Content[8]++ }, text: "cms verification failure"},
+		"of another authority":   {trusted: newSigner(t).root, text: "unknown authority"},
+		"with a key for nothing": {authority: authority(func(c *x509.Certificate) { c.KeyUsage = 0 }), text: "key usage extension must be present"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var env map[string]any
+			if err := json.Unmarshal(s.sign(notation.TypeJWS, payload), &env); err != nil {
+				t.Fatal(err)
+			}
+			sig, err := base64.RawURLEncoding.DecodeString(env["signature"].(string)) //nolint:forcetypeassert // made above
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := sha256.Sum256(sig)
+			ts := &timestamp.Timestamp{HashAlgorithm: crypto.SHA256, HashedMessage: sum[:], Time: now, Policy: asn1.ObjectIdentifier{1, 2, 3}, SerialNumber: big.NewInt(1), AddTSACertificate: true}
+			if tt.before != nil {
+				tt.before(ts)
+			}
+			if tt.authority == nil {
+				tt.authority = authority(nil)
+			}
+			response, err := ts.CreateResponseWithOpts(tt.authority, s.key, crypto.SHA256)
+			if err != nil {
+				t.Fatal(err)
+			}
+			token := dertest.Parse(t, response).At(1)
+			if tt.after != nil {
+				tt.after(token)
+			}
+			env["header"].(map[string]any)["io.cncf.notary.timestampSignature"] = token.DER(t) //nolint:forcetypeassert // made above
+			data, err := json.Marshal(env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := notation.Parse(notation.TypeJWS, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			trust := notation.Trust{CAs: []*x509.Certificate{s.root}, TSAs: []*x509.Certificate{s.root}, RequireTimestamp: true}
+			if tt.trusted != nil {
+				trust.TSAs = []*x509.Certificate{tt.trusted}
+			}
+			got, err := e.Verify(trust)
+			switch {
+			case tt.text == "" && (err != nil || len(got.Times) != 2 || !got.Times[0].Equal(now)):
+				t.Errorf("got %+v, %v, want its time", got, err)
+			case tt.text != "" && (verdict.CodeOf(err) != verdict.TimeUntrusted || !strings.Contains(err.Error(), tt.text)):
+				t.Errorf("got %v, want %s with %q", err, verdict.TimeUntrusted, tt.text)
+			}
+		})
 	}
 }
