@@ -616,6 +616,12 @@ func TestR40(t *testing.T) {
 			}
 			_, err = tuf.Load(w.cfg, w.store, later)
 			wantCode(t, err, verdict.TrustStale)
+			// One who has nothing stored, and is served what has expired.
+			_, err = tuf.Refresh(t.Context(), w.cfg, tuf.NewMemory(), w, later)
+			wantCode(t, err, verdict.TrustStale)
+			if want := "reading " + role + ": version 1 expired at"; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
 
 			delete(w.Expires, role)
 			for _, role := range []string{"root", "timestamp", "snapshot", "targets"} {
