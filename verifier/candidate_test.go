@@ -221,6 +221,28 @@ func TestLegacyFolder(t *testing.T) {
 	})
 }
 
+func TestParseRecord(t *testing.T) {
+	const one = `{"envelope":{"payloadType":"t","payload":"AAAA","signatures":[{"sig":"AAAA"}]}}`
+	document := `{"provenance_summary":{"provenance":[` + one + `]}}`
+	read := func(s string) error { return parseRecord("provenance.json", []byte(s))[0].err }
+	malformations(t, document, read, []malformation{
+		{"no object", "", "[]", verdict.InputMalformed, "reading provenance.json: want a JSON object"},
+		{"summary", `{"provenance"`, `1,"x":{"provenance"`, verdict.InputMalformed, "reading provenance.json: want a JSON object"},
+		{"no list", `[{`, `1,"x":[{`, verdict.InputMalformed, `member "provenance"`},
+		{"too many", one, many(maxRecords+1, one), verdict.InputMalformed, "33 provenances, want at most 32"},
+		{"provenance", one, one + ",1", verdict.InputMalformed, "reading provenance.json: want a JSON object"},
+	})
+	for text, want := range map[string]int{
+		strings.Replace(document, one, many(maxRecords, one), 1):                        maxRecords,
+		strings.Replace(document, one, `{"build":{}},`+one, 1):                          1, // the first one has no signature
+		strings.Replace(document, `{"sig":"AAAA"}`, `{"sig":"AAAA"},{"sig":"AAAA"}`, 1): 2,
+	} {
+		if got := parseRecord("provenance.json", []byte(text)); len(got) != want || got[0].err != nil {
+			t.Errorf("got %d candidates, want %d, of %.80s", len(got), want, text)
+		}
+	}
+}
+
 // TestVerifyIntoto: what an entry is about, which a log signed.
 func TestVerifyIntoto(t *testing.T) {
 	logKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -91,6 +91,11 @@ func TestProofs(t *testing.T) {
 				c.NotBefore, c.NotAfter = signedAt.Add(-time.Hour), signedAt.Add(-time.Minute)
 			}
 		}, nil, verdict.CertExpiredAtSigning, "it was logged at"},
+		"signed outside the certificate": {v2, func(o *sign) {
+			o.OnCertificate = func(c *x509.Certificate) {
+				c.NotBefore, c.NotAfter = signedAt.Add(-time.Hour), signedAt.Add(-time.Minute)
+			}
+		}, nil, verdict.CertExpiredAtSigning, "and the certificate is valid from"},
 		"a certificate beside a key":          {keyedSign, onBundle(func(b *protobundle.Bundle) { b.VerificationMaterial.Content = certificate }), nil, verdict.KeyUnknown, "a certificate whose key is another"},
 		"another signature of a message":      {both(keyedSign, message), onBundle(func(b *protobundle.Bundle) { s := b.GetMessageSignature().Signature; s[len(s)-1] ^= 1 }), nil, verdict.SigInvalid, "over this digest"},
 		"a timestamp of nobody for the log":   {both(v1Time, func(o *sign) { o.Timestamp = true }), onToken(otherType), nil, verdict.TimeUntrusted, "no listed authority verifies any of 1"},

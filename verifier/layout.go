@@ -269,13 +269,9 @@ func (l *Layout) Referrers(ctx context.Context, repository string, d verdict.Dig
 	if err != nil {
 		return out, err
 	}
-	if len(out) > MaxReferrers {
-		return out[:MaxReferrers], tooManyReferrers(d)
-	}
 	tagged, err := taggedReferrers(ctx, l, repository, d)
-	out = appendNew(out, tagged)
-	if err == nil && len(out) > MaxReferrers {
-		err = tooManyReferrers(d)
+	if out = appendNew(out, tagged); err == nil && len(out) > MaxReferrers {
+		return out[:MaxReferrers], tooManyReferrers(d)
 	}
 	return out[:min(len(out), MaxReferrers)], err
 }

@@ -5,7 +5,9 @@ package verifier_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
 	"testing"
 
@@ -103,5 +105,45 @@ func TestLayoutManifests(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestManyReferrers: what refers to an image by itself and what its tag lists are
+// bounded together, and one too many is told.
+func TestManyReferrers(t *testing.T) {
+	for _, tt := range []struct {
+		name             string
+		itself, byTheTag int
+		want             verdict.Code
+	}{
+		{"no more than are read", verifier.MaxReferrers - 1, 1, ""},
+		{"one more by itself", verifier.MaxReferrers + 1, 0, verdict.InputLimit},
+		{"one more by the tag", 0, verifier.MaxReferrers + 1, verdict.InputLimit},
+		{"one more in both", verifier.MaxReferrers, 1, verdict.InputLimit},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			check := func(list []verifier.Descriptor, err error) {
+				t.Helper()
+				if verdict.CodeOf(err) != tt.want || len(list) != verifier.MaxReferrers {
+					t.Errorf("got %d referrers, %v, want %d, %q", len(list), err, verifier.MaxReferrers, tt.want)
+				}
+			}
+			tagged := []byte(junkIndex(tt.byTheTag, "tagged"))
+			k := newKit(t)
+			for i := range tt.itself {
+				k.putImage([]byte("{}"), entry{"mediaType": sigstoretest.TypeManifest, "annotations": map[string]string{"n": fmt.Sprint(i)},
+					"subject": entry{"mediaType": sigstoretest.TypeManifest, "digest": k.image.Digest, "size": 1}})
+			}
+			if err := k.store.PutManifest(t.Context(), repo, "sha256-"+k.image.Digest.Hex(), sigstoretest.TypeIndex, tagged); err != nil {
+				t.Fatal(err)
+			}
+			check(k.source().Referrers(t.Context(), repo, k.image.Digest))
+
+			w := newWorld(t, true)
+			api := onPath("/referrers/", body([]byte(junkIndex(tt.itself, "itself")), "Content-Type", sigstoretest.TypeIndex))
+			tag := onPath("/manifests/sha256-", body(tagged, "Content-Type", sigstoretest.TypeIndex))
+			w.on(func(rw http.ResponseWriter, r *http.Request) bool { return api(rw, r) || tag(rw, r) })
+			check(w.registry(verifier.RegistryConfig{}).Referrers(t.Context(), w.image.Repository, w.image.Digest))
+		})
 	}
 }

@@ -349,6 +349,25 @@ func TestNestedIndex(t *testing.T) {
 			t.Errorf("%s: got %v, want code %q", index, err, want)
 		}
 	}
+	// Whether it would be read is not asked, and its type need not be told.
+	linux := child(k.image, entry{"os": "linux", "architecture": "amd64"})
+	nested := entry{"mediaType": sigstoretest.TypeIndex, "digest": verdict.SHA256(inner), "size": len(inner), "platform": entry{"os": "linux", "architecture": "arm64"}}
+	for name, tt := range map[string]struct {
+		mediaType string
+		platforms []string
+		want      verdict.Code
+	}{
+		"of another platform": {sigstoretest.TypeIndex, []string{"linux/amd64"}, verdict.InputUnsupported},
+		"of no type":          {"", nil, verdict.InputUnsupported},
+	} {
+		nested["mediaType"] = tt.mediaType
+		k.putIndex(linux, nested)
+		v := newVerifier(t, verifier.Config{Policy: oneOff(t, keyless()), Roots: k.roots, Source: k.source()})
+		_, err := v.Verify(t.Context(), verifier.Request{Image: k.image, At: now, Platforms: tt.platforms})
+		if verdict.CodeOf(err) != tt.want {
+			t.Errorf("%s: got %v, want code %q", name, err, tt.want)
+		}
+	}
 }
 
 func TestExplanation(t *testing.T) {

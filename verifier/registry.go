@@ -423,7 +423,7 @@ func (r *Registry) Referrers(ctx context.Context, repository string, d verdict.D
 	}
 	out = appendNew(out, tagged)
 	if apiErr == nil && tagErr == nil && len(out) > MaxReferrers {
-		tagErr = tooManyReferrers(d)
+		return out[:MaxReferrers], tooManyReferrers(d)
 	}
 	return out[:min(len(out), MaxReferrers)], cmp.Or(apiErr, tagErr)
 }
@@ -460,6 +460,7 @@ func appendNew(have, more []Descriptor) []Descriptor {
 	return have
 }
 
+// referrersAPI reads all pages of a list, and no page more once there are too many.
 func (r *Registry) referrersAPI(ctx context.Context, e endpoint, d verdict.Digest) ([]Descriptor, error) {
 	var out []Descriptor
 	u := r.url(e, "referrers/"+string(d))
@@ -482,7 +483,7 @@ func (r *Registry) referrersAPI(ctx context.Context, e endpoint, d verdict.Diges
 		out = appendNew(out, m.index)
 		next := nextPage(a)
 		if next == nil {
-			return out[:min(len(out), MaxReferrers)], nil
+			return out, nil
 		}
 		// Pages are of the same registry: anything else would be a redirect
 		// by another name.

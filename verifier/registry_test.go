@@ -407,7 +407,7 @@ func readBody(t *testing.T, url string) []byte {
 
 // junkIndex has n referrers of a kind that nobody asked for.
 func junkIndex(n int, salt string) string {
-	var list []map[string]any
+	list := []map[string]any{}
 	for i := range n {
 		list = append(list, map[string]any{"mediaType": sigstoretest.TypeManifest, "artifactType": "application/vnd.junk", "size": 100,
 			"digest": verdict.SHA256([]byte(salt + fmt.Sprint(i)))})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,43 @@ func TestTokenAnswers(t *testing.T) {
 			w.demandToken("http://"+w.host+"/token", tt.status, tt.body)
 			if err := w.manifest(w.registry(verifier.RegistryConfig{})); verdict.CodeOf(err) != tt.want {
 				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestTokenOfNoUse: a registry that wants a token, and then another one, is asked no
+// more than twice; where there is nothing to answer it with, once.
+func TestTokenOfNoUse(t *testing.T) {
+	for _, tt := range []struct {
+		name, challenge string // "" is that of the token service
+		requests        int
+	}{
+		{"another token", "", 2},
+		{"a password that there is none of", `Basic realm="x"`, 1},
+		{"something unknown", `Negotiate`, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, true)
+			if tt.challenge == "" {
+				tt.challenge = `Bearer realm="http://` + w.host + `/token",service="test"`
+			}
+			w.on(func(rw http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/token" {
+					_, _ = io.WriteString(rw, `{"token":"good"}`)
+					return true
+				}
+				rw.Header().Set("WWW-Authenticate", tt.challenge)
+				rw.WriteHeader(http.StatusUnauthorized)
+				return true
+			})
+			w.asked(nil)
+			if err := w.manifest(w.registry(verifier.RegistryConfig{})); verdict.CodeOf(err) != verdict.RegistryUnauthorized {
+				t.Errorf("got %v, want %q", err, verdict.RegistryUnauthorized)
+			}
+			asked := slices.DeleteFunc(w.asked(nil), func(path string) bool { return path == "/token" })
+			if len(asked) != tt.requests {
+				t.Errorf("got requests %q, want %d", asked, tt.requests)
 			}
 		})
 	}
