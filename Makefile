@@ -33,7 +33,9 @@ image: ## build bin/assay.efi, the machine image of assayd (needs apt and dpkg)
 image-twice: ## build the image at two paths and compare
 	$(GO) run ./ci/image -twice -packages '$(PACKAGES)'
 
-vm: build image ## boot the image in QEMU with a TPM, appraise it, and see what is changed refused
+vm: build ## boot the image in QEMU with a TPM, appraise it, and see what is changed refused
+	ci/install.sh vm
+	@$(MAKE) image
 	$(GO) run ./ci/vm
 
 check: lint ## vet, lint and the quick tests, for before a commit

@@ -1,30 +1,32 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs what the tests need beside Go: swtpm for the TPM tests, QEMU and OVMF
-# for the machine image (make vm), cpio to read one, what docs/attestation.md has its
-# readers type, a C compiler for the race detector and BoringCrypto. As root on Debian
-# it does so itself; else it names the one command. With CI=true a missing package is
-# an error, otherwise the tests that need it skip and say so.
+# Installs what the tests need beside Go: swtpm for the TPM tests, cpio to read an
+# archive of the machine image, what docs/attestation.md has its readers type, a C
+# compiler for the race detector and BoringCrypto. With the argument vm also QEMU, OVMF
+# and lists of apt that know the image's packages, for make vm. As root on Debian it
+# does so itself; else it names the one command. With CI=true a missing package is an
+# error, otherwise the tests that need it skip and say so.
 set -euo pipefail
 
 packages=()
 command -v swtpm >/dev/null || packages+=(swtpm)
 command -v swtpm_setup >/dev/null || packages+=(swtpm-tools)
-command -v qemu-system-x86_64 >/dev/null || packages+=(qemu-system-x86)
-[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || packages+=(ovmf)
-command -v mke2fs >/dev/null || packages+=(e2fsprogs)
 command -v cpio >/dev/null || packages+=(cpio)
 command -v tpm2_checkquote >/dev/null || packages+=(tpm2-tools)
 command -v openssl >/dev/null || packages+=(openssl)
 command -v xxd >/dev/null || packages+=(xxd)
 command -v jq >/dev/null || packages+=(jq)
 command -v cc >/dev/null || command -v gcc >/dev/null || packages+=(gcc libc6-dev)
-# What the image is built of is downloaded, which needs lists of apt that know it.
 lists=current
-while read -r role name _; do
-	[[ $role == \#* ]] || apt-cache show "$name" >/dev/null 2>&1 || lists=old
-done <"$(dirname "$0")/../image/inputs.lock"
+if [ "${1:-}" = vm ]; then
+	command -v qemu-system-x86_64 >/dev/null || packages+=(qemu-system-x86)
+	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || packages+=(ovmf)
+	command -v mke2fs >/dev/null || packages+=(e2fsprogs)
+	while read -r role name version _; do
+		[[ $role == \#* ]] || apt-cache show "$name=$version" >/dev/null 2>&1 || lists=old
+	done <"$(dirname "$0")/../image/inputs.lock"
+fi
 if [ "${#packages[@]}" -eq 0 ] && [ "$lists" = current ]; then
 	exit 0
 fi

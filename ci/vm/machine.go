@@ -90,7 +90,7 @@ func (w *world) boot(ctx context.Context, b boot) (*machine, error) {
 	}); err != nil {
 		return nil, errors.Join(err, m.tell(w), m.stop())
 	}
-	_, err = fmt.Fprintf(w.stdout, "%-8s serves after %s\n", b.name, time.Since(began).Round(time.Second/10))
+	_, err = fmt.Fprintf(w.stdout, "%-8s up after %s\n", b.name, time.Since(began).Round(time.Second/10))
 	return m, err
 }
 
