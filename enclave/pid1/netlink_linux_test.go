@@ -77,14 +77,26 @@ func TestConfigureNetwork(t *testing.T) {
 	}
 }
 
-// TestReap holds that nobody's processes do not stay, and that it ends with its context.
+// TestReap holds that a process that nobody waits for does not stay, and that reaping
+// ends with its context.
 func TestReap(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
+	died, ended := make(chan os.Signal), make(chan struct{})
 	go func() {
 		defer close(ended)
-		reap(ctx, make(chan os.Signal))
+		reap(ctx, died)
 	}()
+	child, err := os.StartProcess("/proc/self/exe", []string{"test", "-test.run=^$"}, &os.ProcAttr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The kernel sends a signal for each end; here is one for each look.
+	for deadline := time.Now().Add(30 * time.Second); !errors.Is(unix.Kill(child.Pid, 0), unix.ESRCH); {
+		if time.Now().After(deadline) {
+			t.Fatal("the process is still there")
+		}
+		died <- unix.SIGCHLD
+	}
 	cancel()
 	select {
 	case <-ended:
