@@ -28,7 +28,9 @@ const (
 func (a *app) referenceCommand() *cobra.Command {
 	return a.group("reference", "Compute reference values: what the right machine has to measure",
 		a.group("compute", "Compute reference values from the files that a machine is started from",
-			a.referenceSNPCommand(), a.referenceTDXCommand(), a.referenceTPMCommand()))
+			a.referenceSNPCommand(entryFlags{}), a.referenceTDXCommand(entryFlags{}), a.referenceTPMCommand(entryFlags{})),
+		a.group("verify", "Compute them anew, and compare with the entries of a references file",
+			a.referenceSNPCommand(entryFlags{verify: true}), a.referenceTDXCommand(entryFlags{verify: true}), a.referenceTPMCommand(entryFlags{verify: true})))
 }
 
 // An input is a file that a value depends on.
@@ -63,21 +65,21 @@ func (v snpValue) machine() string {
 	return strings.TrimSpace(s + " " + v.VCPUType)
 }
 
-func (a *app) referenceSNPCommand() *cobra.Command {
+func (a *app) referenceSNPCommand(entry entryFlags) *cobra.Command {
 	var kernel, initrd, commandLine, vmm, features string
 	var vcpus []int
 	var types []string
-	var entry entryFlags
-	c := a.command("snp FIRMWARE --vcpus N --vcpu-type TYPE [--kernel FILE]",
-		"Compute the launch digest of a machine on AMD SEV-SNP",
-		"  assay reference compute snp OVMF.amdsev.fd --vcpus 2,4 --vcpu-type EPYC-v4 --kernel assay.efi \\\n"+
-			"    --references owners/references.json --name 'assayd v1' --flavour go --config sha256:9f2c…", exactly(1, "a firmware file"),
+	c := a.command("snp FIRMWARE --vcpus N --vcpu-type TYPE "+entry.words("[--kernel FILE]", "--references FILE"),
+		entry.words("Compute the launch digest of a machine on AMD SEV-SNP", "Compare the launch digest of a machine on AMD SEV-SNP with references"),
+		entry.words("  assay reference compute snp OVMF.amdsev.fd --vcpus 2,4 --vcpu-type EPYC-v4 --kernel assay.efi \\\n"+
+			"    --references owners/references.json --name 'assayd v1' --flavour go --config sha256:9f2c…",
+			"  assay reference verify snp OVMF.amdsev.fd --vcpus 2,4 --vcpu-type EPYC-v4 \\\n    --kernel assay.efi --references references.json"), exactly(1, "a firmware file"),
 		func(_ context.Context, args []string) (*answer, error) {
 			base, err := entry.parse()
 			if err != nil {
 				return nil, err
 			}
-			if entry.file != "" && kernel == "" {
+			if entry.adds() && kernel == "" {
 				return nil, verdict.Misused("name what the VMM loads with --kernel", "adding entry: without a kernel it would accept whatever the firmware starts")
 			}
 			inputs := map[string]input{}
@@ -112,7 +114,7 @@ func (a *app) referenceSNPCommand() *cobra.Command {
 				}
 				entries = append(entries, e)
 			}
-			written, err := a.addEntries(entry.file, entries)
+			written, err := a.settle(&entry, entries)
 			if err != nil {
 				return nil, err
 			}
@@ -229,20 +231,23 @@ func describeEvents(events []reference.Event) ([]eventValue, string) {
 	return out, b.String()
 }
 
-func (a *app) referenceTDXCommand() *cobra.Command {
+func (a *app) referenceTDXCommand(entry entryFlags) *cobra.Command {
 	var uki, order, rtmr0 string
 	var events bool
-	var entry entryFlags
-	c := a.command("tdx FIRMWARE [--uki FILE]", "Compute MRTD of a machine on Intel TDX, and with a UKI its RTMR1 and RTMR2",
-		"  assay reference compute tdx OVMF.inteltdx.fd --uki assay.efi \\\n"+
-			"    --references owners/references.json --name 'assayd v1' --flavour go --config sha256:9f2c…", exactly(1, "a firmware file"),
+	c := a.command("tdx FIRMWARE"+entry.words(" [--uki FILE]", " --uki FILE --references FILE"),
+		entry.words("Compute MRTD of a machine on Intel TDX, and with a UKI its RTMR1 and RTMR2", "Compare MRTD, RTMR1 and RTMR2 of a machine on Intel TDX with references"),
+		entry.words("  assay reference compute tdx OVMF.inteltdx.fd --uki assay.efi \\\n"+
+			"    --references owners/references.json --name 'assayd v1' --flavour go --config sha256:9f2c…",
+			"  assay reference verify tdx OVMF.inteltdx.fd --uki assay.efi --references references.json"), exactly(1, "a firmware file"),
 		func(_ context.Context, args []string) (*answer, error) {
 			e, err := entry.parse()
 			if err != nil {
 				return nil, err
 			}
 			switch {
-			case entry.file != "" && uki == "":
+			case entry.verify && uki == "":
+				return nil, verdict.Misused("name what the VMM loads with --uki", "comparing entry: without a UKI nothing says what the firmware starts")
+			case entry.adds() && uki == "":
 				return nil, verdict.Misused("name what the VMM loads with --uki", "adding entry: without a UKI it would accept whatever the firmware starts")
 			case entry.file == "" && rtmr0 != "":
 				return nil, verdict.Misused("name the file", "--rtmr0 goes with --references")
@@ -283,7 +288,7 @@ func (a *app) referenceTDXCommand() *cobra.Command {
 			if rtmr0 != "" {
 				e.Registers["rtmr0"] = rtmr0
 			}
-			written, err := a.addEntries(entry.file, []verdict.ReferenceEntry{e})
+			written, err := a.settle(&entry, []verdict.ReferenceEntry{e})
 			if err != nil {
 				return nil, err
 			}
@@ -308,16 +313,16 @@ func readUKI(inputs map[string]input, path string) (*reference.UKI, error) {
 	return reference.ParseUKI(data)
 }
 
-func (a *app) referenceTPMCommand() *cobra.Command {
+func (a *app) referenceTPMCommand(entry entryFlags) *cobra.Command {
 	var path, hostLine, pk, kek, db, dbx, signer string
 	var phases []string
 	var secureBoot, events bool
-	var entry entryFlags
-	c := a.command("tpm UKI [--boot disk] [--secure-boot --db FILE --signer FILE]",
-		"Compute PCRs 4, 7, 9, 11, 12 and 13 of a machine with a TPM that starts a UKI",
-		"  assay reference compute tpm assay.efi --boot disk --events\n"+
+	c := a.command("tpm UKI "+entry.words("[--boot disk] [--secure-boot --db FILE --signer FILE]", "--references FILE [--boot disk] [--secure-boot]"),
+		entry.words("Compute PCRs 4, 7, 9, 11, 12 and 13 of a machine with a TPM that starts a UKI", "Compare PCRs of a machine with a TPM that starts a UKI with references"),
+		entry.words("  assay reference compute tpm assay.efi --boot disk --events\n"+
 			"  assay reference compute tpm assay.efi --references owners/references.json --name 'assayd v1' \\\n"+
-			"    --flavour go --config sha256:9f2c…", exactly(1, "a UKI"),
+			"    --flavour go --config sha256:9f2c…",
+			"  make image\n  assay reference verify tpm bin/assay.efi --references references.json --name 'assayd v1'"), exactly(1, "a UKI"),
 		func(_ context.Context, args []string) (*answer, error) {
 			base, err := entry.parse()
 			if err != nil {
@@ -363,7 +368,7 @@ func (a *app) referenceTPMCommand() *cobra.Command {
 				a.warn("with a command line of the host, whoever runs the host has chosen it")
 			}
 			base.Kind, base.Events, base.Registers = verdict.KindTPM, "pcr14", registers
-			written, err := a.addEntries(entry.file, []verdict.ReferenceEntry{base})
+			written, err := a.settle(&entry, []verdict.ReferenceEntry{base})
 			if err != nil {
 				return nil, err
 			}

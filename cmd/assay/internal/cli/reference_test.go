@@ -104,6 +104,50 @@ func TestReferenceCompute(t *testing.T) {
 	runScripts(t, scripts)
 }
 
+// TestReferenceVerify: the same files make the entry again, and others are refused by
+// what differs.
+func TestReferenceVerify(t *testing.T) {
+	dir := t.TempDir()
+	writeMachine(t, dir)
+	changed := attesttest.NewUKI()
+	changed.Set(".cmdline", []byte("another line"))
+	write(t, filepath.Join(dir, "other.efi"), changed.Bytes())
+	path := filepath.Join(dir, "references.json")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, add := range [][]string{
+		{"snp", at("OVMF.fd"), "--vcpus", "1,2", "--vcpu-type", "EPYC-v4", "--kernel", at("assay.efi"), "--name", "on SNP"},
+		{"tdx", at("OVMF.fd"), "--uki", at("assay.efi"), "--rtmr0", strings.Repeat("0f", 48), "--name", "on TDX"},
+		{"tpm", at("assay.efi"), "--name", "on a TPM"},
+		{"tpm", at("assay.efi"), "--boot", "disk", "--name", "from a disk", "--from", "2020-01-01T00:00:00Z"},
+	} {
+		must(t, append(append([]string{"reference", "compute"}, add...), "--references", path, "--config", aDigest, "--flavour", "go")...)
+	}
+	verify := func(args ...string) []string {
+		return append(append([]string{"reference", "verify"}, args...), "--references", path)
+	}
+	snp := func(kernel string, more ...string) []string {
+		return verify(append([]string{"snp", at("OVMF.fd"), "--vcpu-type", "EPYC-v4", "--kernel", at(kernel)}, more...)...)
+	}
+	runScripts(t, []script{
+		{name: "snp", args: snp("assay.efi", "--vcpus", "1,2"), stdout: []string{"entry on SNP, 1 vCPU EPYC-v4 is what these files make\n", "entry on SNP, 2 vCPUs EPYC-v4 is"}},
+		{name: "snp, one of two", args: snp("assay.efi", "--vcpus", "2"), stderr: []string{`entry "on SNP, 1 vCPU EPYC-v4" was not compared`}},
+		{name: "snp, named", args: snp("assay.efi", "--vcpus", "1,2,3", "--name", "on SNP, 2 vCPUs EPYC-v4"), stdout: []string{"entry on SNP, 2 vCPUs EPYC-v4 is"}},
+		{name: "snp, a machine of no entry", args: snp("assay.efi", "--vcpus", "1,3"), status: 1, code: verdict.GuestMeasurement},
+		{name: "snp, another kernel", args: snp("other.efi", "--vcpus", "1"), status: 1, code: verdict.GuestMeasurement},
+		{name: "tdx", args: verify("tdx", at("OVMF.fd"), "--uki", at("assay.efi")), stdout: []string{"entry on TDX is what these files make\n"}, stderr: []string{"pins rtmr0 too, which these files do not decide"}},
+		{name: "tdx, another RTMR0", args: verify("tdx", at("OVMF.fd"), "--uki", at("assay.efi"), "--rtmr0", strings.Repeat("0e", 48)), status: 1, code: verdict.GuestRegister, stderr: []string{"its rtmr0 is 0f0f"}},
+		{name: "tdx, another UKI", args: verify("tdx", at("OVMF.fd"), "--uki", at("other.efi")), status: 1, code: verdict.GuestRegister, stderr: []string{"its rtmr1 is "}},
+		{name: "tdx without a UKI", args: verify("tdx", at("OVMF.fd")), status: 2, stderr: []string{"nothing says what the firmware starts"}},
+		{name: "tpm", args: verify("tpm", at("assay.efi")), stdout: []string{"entry on a TPM is what these files make\n"}, stderr: []string{`entry "from a disk" was not compared`}},
+		{name: "tpm, of another time", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--name", "from a disk"), stderr: []string{`entry "from a disk" does not count now: 2020`}},
+		{name: "tpm, another boot", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--name", "on a TPM"), status: 1, code: verdict.GuestRegister, stderr: []string{`comparing entry "on a TPM": its pcr`}},
+		{name: "tpm, another UKI", args: verify("tpm", at("other.efi")), status: 1, code: verdict.GuestRegister},
+		{name: "a name of no entry", args: verify("tpm", at("assay.efi"), "--name", "on SNP"), status: 1, code: verdict.GuestMeasurement, stderr: []string{"of this name"}},
+		{name: "no references", args: []string{"reference", "verify", "tpm", at("assay.efi")}, status: 2, stderr: []string{"no references file is named"}},
+		{name: "references that are none", args: []string{"reference", "verify", "tpm", at("assay.efi"), "--references", at("assay.efi")}, status: 1, code: verdict.HeadMalformed},
+	})
+}
+
 // TestReferenceEntries: what is written is read as references, with the values that
 // the document has, beside the entries that were there.
 func TestReferenceEntries(t *testing.T) {

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,15 +18,33 @@ import (
 // defaultReferenceLife is how long an entry counts.
 const defaultReferenceLife = 365 * 24 * time.Hour
 
-// entryFlags say what an entry of a references file has beside the measured values.
+// entryFlags say what an entry of a references file has beside the measured values, or
+// with which entries they are compared.
 type entryFlags struct {
+	verify                    bool
 	file, name, profile, from string
 	configs, flavours         []string
 	life                      time.Duration
 }
 
+// adds tells whether entries are to be added.
+func (e *entryFlags) adds() bool { return e.file != "" && !e.verify }
+
+// words chooses what a command says of itself.
+func (e *entryFlags) words(compute, verify string) string {
+	if e.verify {
+		return verify
+	}
+	return compute
+}
+
 func (e *entryFlags) define(c *cobra.Command) {
 	f := c.Flags()
+	if e.verify {
+		f.StringVar(&e.file, "references", "", "compare with entries of this references `FILE`")
+		f.StringVar(&e.name, "name", "", "compare with the entry of this `NAME` alone")
+		return
+	}
 	f.StringVar(&e.file, "references", "", "add entries to this references `FILE`, or make it")
 	f.StringVar(&e.name, "name", "", "`NAME` of the entry")
 	f.StringArrayVar(&e.configs, "config", nil, "`DIGEST` of a configuration that it may run with (assayd config check)")
@@ -39,6 +58,12 @@ func (e *entryFlags) define(c *cobra.Command) {
 // zero where none is asked for.
 func (e *entryFlags) parse() (verdict.ReferenceEntry, error) {
 	none := verdict.ReferenceEntry{}
+	if e.verify {
+		if e.file == "" {
+			return none, verdict.Misused("name the file with --references", "comparing entries: no references file is named")
+		}
+		return none, nil
+	}
 	if e.file == "" {
 		if e.name != "" || len(e.configs) > 0 || len(e.flavours) > 0 || e.from != "" {
 			return none, verdict.Misused("name the file", "--name, --config, --flavour and --from go with --references")
@@ -79,6 +104,92 @@ func (e *entryFlags) parse() (verdict.ReferenceEntry, error) {
 		out.Configs = append(out.Configs, d)
 	}
 	return out, nil
+}
+
+// settle adds computed entries to the references file, or compares them with it. It
+// returns what was done, in lines for people.
+func (a *app) settle(e *entryFlags, computed []verdict.ReferenceEntry) (string, error) {
+	if e.verify {
+		return a.compareEntries(e.file, e.name, computed)
+	}
+	return a.addEntries(e.file, computed)
+}
+
+// compareEntries refuses where what was computed is not what entries of its kind pin:
+// each computed value has to be one of an entry, or with a name, that entry one of them.
+func (a *app) compareEntries(path, name string, computed []verdict.ReferenceEntry) (string, error) {
+	data, err := file.Read("references", path, verdict.MaxReferences)
+	if err != nil {
+		return "", err
+	}
+	refs, err := verdict.ParseReferences(data)
+	if err != nil {
+		return "", err
+	}
+	kind := computed[0].Kind
+	entries := slices.DeleteFunc(refs.Entries, func(e verdict.ReferenceEntry) bool { return e.Kind != kind || name != "" && e.Name != name })
+	if len(entries) == 0 {
+		return "", verdict.Refuse(verdict.GuestMeasurement, "comparing entries: %s has none of kind %s%s", path, kind, map[bool]string{true: " of this name"}[name != ""])
+	}
+	met := map[string]bool{}
+	var out strings.Builder
+	var refusal error
+	for _, c := range computed {
+		i := slices.IndexFunc(entries, func(e verdict.ReferenceEntry) bool { return differs(e, c) == nil })
+		if i < 0 {
+			if refusal == nil {
+				refusal = nearest(entries, c)
+			}
+			continue
+		}
+		e := entries[i]
+		if !met[e.Name] {
+			fmt.Fprintf(&out, "entry %s is what these files make\n", printable(e.Name))
+		}
+		met[e.Name] = true
+		for _, r := range slices.Sorted(maps.Keys(e.Registers)) {
+			if _, ok := c.Registers[r]; !ok {
+				a.warn("entry %q pins %s too, which these files do not decide", clip(e.Name), r)
+			}
+		}
+		if !e.Valid(time.Now()) {
+			a.warn("entry %q does not count now: %s to %s", clip(e.Name), utcUnix(e.NotBefore), utcUnix(e.NotAfter))
+		}
+	}
+	if refusal != nil && (name == "" || len(met) == 0) {
+		return "", refusal
+	}
+	for _, e := range entries {
+		if !met[e.Name] {
+			a.warn("entry %q was not compared: other files make it", clip(e.Name))
+		}
+	}
+	return out.String(), nil
+}
+
+// differs refuses an entry that pins something else than what was computed.
+func differs(e, computed verdict.ReferenceEntry) error {
+	if e.Measurement != computed.Measurement {
+		return verdict.Refuse(verdict.GuestMeasurement, "comparing entry %q: its measurement is %s, these files make %s", e.Name, e.Measurement, computed.Measurement)
+	}
+	for _, r := range slices.Sorted(maps.Keys(e.Registers)) {
+		if value, ok := computed.Registers[r]; ok && value != e.Registers[r] {
+			return verdict.Refuse(verdict.GuestRegister, "comparing entry %q: its %s is %s, these files make %s", e.Name, r, e.Registers[r], value)
+		}
+	}
+	return nil
+}
+
+// nearest is the refusal of the entry that came furthest: one of the same measurement
+// tells a register.
+func nearest(entries []verdict.ReferenceEntry, computed verdict.ReferenceEntry) error {
+	err := differs(entries[0], computed)
+	for _, e := range entries[1:] {
+		if d := differs(e, computed); verdict.CodeOf(err) == verdict.GuestMeasurement && verdict.CodeOf(d) == verdict.GuestRegister {
+			err = d
+		}
+	}
+	return err
 }
 
 // addEntries adds entries to the references file at path and returns what was done, in
