@@ -270,6 +270,8 @@ type OCSP struct {
 	// Nonce is sent; nil is none.
 	Nonce      []byte
 	Extensions []pkix.Extension
+	// SHA1 signs by way of it, with an ECDSA key.
+	SHA1 bool
 }
 
 // OCSPAnswer is what a response says of one certificate.
@@ -630,6 +632,11 @@ func (r *OCSP) sign() ([]byte, error) {
 	case ed25519.PublicKey:
 		message, hash = tbs, 0
 		algorithm = asn1.ObjectIdentifier{1, 3, 101, 112}
+	}
+	if r.SHA1 {
+		sum := sha1.Sum(tbs) // #nosec G401 -- that is the test
+		message, hash = sum[:], crypto.SHA1
+		algorithm = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}
 	}
 	signature, err := r.Key.Sign(rand.Reader, message, hash)
 	if err != nil {

@@ -496,6 +496,37 @@ func TestSmallKey(t *testing.T) {
 	wantCode(t, err, verdict.RevocationUnavailable)
 }
 
+// TestSHA1: what is signed by way of SHA-1 counts against a certificate, and not for it.
+func TestSHA1(t *testing.T) {
+	if noSHA1() {
+		t.Skip("SHA-1 is not to be computed")
+	}
+	const text = "signed by way of SHA-1"
+	list := func(l *x509.RevocationList) { l.SignatureAlgorithm = x509.ECDSAWithSHA1 }
+	for name, tt := range map[string]struct {
+		config func(*revocationtest.Config)
+		change func(*revocationtest.PKI)
+	}{
+		"ocsp": {func(c *revocationtest.Config) { c.NoCRL = true }, func(p *revocationtest.PKI) { p.OnOCSP = func(o *revocationtest.OCSP) { o.SHA1 = true } }},
+		"crl":  {func(c *revocationtest.Config) { c.NoOCSP = true }, func(p *revocationtest.PKI) { p.OnCRL = list }},
+		"delta": {func(c *revocationtest.Config) { c.NoOCSP, c.Freshest = true, true },
+			func(p *revocationtest.PKI) { p.OnDelta = list }},
+	} {
+		p := newPKI(t, tt.config)
+		good, bad := issue(t, p, nil), issue(t, p, nil)
+		if _, err := check(t, newChecker(t, p, nil), p.Chain(good), revocation.Stapled{}); err != nil {
+			t.Fatalf("%s, by SHA-256: %v", name, err)
+		}
+		tt.change(p)
+		_, err := check(t, newChecker(t, p, nil), p.Chain(good), revocation.Stapled{})
+		wantCode(t, err, verdict.RevocationUnavailable)
+		wantText(t, err, text)
+		p.Revoke(bad, ofCompromise)
+		_, err = check(t, newChecker(t, p, nil), p.Chain(bad), revocation.Stapled{})
+		wantCode(t, err, verdict.RevokedCertificate)
+	}
+}
+
 // A certificate that may sign OCSP responses does not answer for itself.
 func TestOwnAnswer(t *testing.T) {
 	p := newPKI(t, func(c *revocationtest.Config) { c.NoCRL = true })

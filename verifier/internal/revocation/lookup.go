@@ -267,6 +267,10 @@ func (l *lookup) judgeResponse(ctx context.Context, r *checkedResponse, address 
 		l.note("ocsp", address, errors.New("the responder does not know the certificate"))
 		return nil, nil
 	}
+	if bySHA1(r.algorithm) {
+		l.note("ocsp", address, errSHA1)
+		return nil, nil
+	}
 	n := &notRevoked{evidence: []Evidence{l.evidence("ocsp", address, worst.this, worst.next, r.raw)}, notAfter: worst.next}
 	if r.delegate == nil {
 		return n, nil
@@ -587,6 +591,9 @@ func (l *lookup) judgeList(ctx context.Context, list *crl, address string) (*not
 	if err := list.current(l.at); err != nil {
 		return nothing(err)
 	}
+	if bySHA1(list.head.SignatureAlgorithm) {
+		return nothing(errSHA1)
+	}
 	if list.base != nil {
 		return nothing(errors.New("it is a delta list in the place of a complete one"))
 	}
@@ -675,6 +682,15 @@ func (l *lookup) delta(ctx context.Context, list *crl, places []string) (*crl, *
 	return nil, nil, "", joinNotes(notes)
 }
 
+// errSHA1 is told of evidence that could be of two contents: crypto/x509 takes such
+// signatures on lists and answers, and whoever asks a responder chooses a part of what
+// it signs. What it says against a certificate counts all the same.
+var errSHA1 = errors.New("it is signed by way of SHA-1, which does not prove that a certificate is not revoked")
+
+func bySHA1(a x509.SignatureAlgorithm) bool {
+	return a == x509.SHA1WithRSA || a == x509.ECDSAWithSHA1
+}
+
 // judgeDelta returns the entry of a delta list that is to be applied to a list.
 func (l *lookup) judgeDelta(list, delta *crl) (*revocationEntry, error) {
 	switch {
@@ -690,8 +706,15 @@ func (l *lookup) judgeDelta(list, delta *crl) (*revocationEntry, error) {
 	if err := delta.current(l.at); err != nil {
 		return nil, err
 	}
-	if highest := l.remember(delta); highest != nil && delta.number.Cmp(highest) < 0 {
-		return nil, fmt.Errorf("its number is %d, and %d was seen before", delta.number, highest)
+	weak := bySHA1(delta.head.SignatureAlgorithm)
+	if !weak {
+		if highest := l.remember(delta); highest != nil && delta.number.Cmp(highest) < 0 {
+			return nil, fmt.Errorf("its number is %d, and %d was seen before", delta.number, highest)
+		}
 	}
-	return delta.find(l.cert.SerialNumber)
+	entry, err := delta.find(l.cert.SerialNumber)
+	if err == nil && weak && (entry == nil || entry.reason == reasonRemove) {
+		return nil, errSHA1
+	}
+	return entry, err
 }
