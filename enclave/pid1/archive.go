@@ -13,8 +13,8 @@ import (
 
 // Limits of the configuration disk.
 const (
-	// MaxArchive bounds what is read of the disk, in bytes. The largest file is a
-	// head set with what it names.
+	// MaxArchive bounds what is read of the disk, and the sizes of the files together,
+	// in bytes. The largest file is a head set with what it names.
 	MaxArchive = 64 << 20
 	// maxFiles bounds the files of the archive.
 	maxFiles = 64
@@ -29,6 +29,7 @@ func unpack(archive io.Reader, root *os.Root) error {
 	limited := &io.LimitedReader{R: archive, N: MaxArchive}
 	r := tar.NewReader(limited)
 	var files int
+	var size int64
 	for {
 		h, err := r.Next()
 		switch {
@@ -44,8 +45,11 @@ func unpack(archive io.Reader, root *os.Root) error {
 			return fmt.Errorf("reading configuration: %.64q is no regular file with a name of letters, digits, dots and dashes", h.Name)
 		case files == maxFiles:
 			return fmt.Errorf("reading configuration: more than %d files", maxFiles)
+		case h.Size > MaxArchive-size: // a sparse file is larger than what is read of it
+			return fmt.Errorf("reading configuration: files of more than %d bytes", MaxArchive)
 		}
 		files++
+		size += h.Size
 		if err := copyFile(root, h.Name, r); err != nil {
 			return fmt.Errorf("reading configuration: %.64q: %w", h.Name, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -108,8 +109,27 @@ func (e endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// sparse is an archive with a file of one byte and then a hole, as GNU tar writes it:
+// its header says that it is a regular file.
+func sparse(t testing.TB, size int64) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	// The writer takes no members of GNU's own; what a record says is in no checksum.
+	err := w.WriteHeader(&tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 1, Mode: 0o600, Format: tar.FormatPAX,
+		PAXRecords: map[string]string{"GNX.sparse.numblocks": "1", "GNX.sparse.map": "0,1", "GNX.sparse.size": strconv.FormatInt(size, 10)}})
+	if err == nil {
+		_, err = w.Write([]byte("x"))
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.ReplaceAll(b.Bytes(), []byte("GNX."), []byte("GNU."))
+}
+
 func TestUnpackRefuses(t *testing.T) {
 	good := entry{"assayd.yaml", tar.TypeReg, "a"}
+	half := entry{"a", tar.TypeReg, strings.Repeat("x", pid1.MaxArchive/2)}
 	var many []entry
 	for i := range 65 {
 		many = append(many, entry{fmt.Sprintf("f%d", i), tar.TypeReg, "x"})
@@ -136,7 +156,9 @@ func TestUnpackRefuses(t *testing.T) {
 		{"absolute", "is no regular file with a name", bytes.NewReader(archive(t, entry{"/etc/passwd", tar.TypeReg, ""}))},
 		{"hidden", "is no regular file with a name", bytes.NewReader(archive(t, entry{".a", tar.TypeReg, ""}))},
 		{"many", "more than 64 files", bytes.NewReader(archive(t, many...))},
-		{"large", "unexpected EOF", endless{&large}}, // the limit ends it
+		{"large", "files of more than", endless{&large}},
+		{"large together", "files of more than", bytes.NewReader(archive(t, half, entry{"b", tar.TypeReg, half.data + "x"}))},
+		{"sparse", "files of more than", bytes.NewReader(sparse(t, 1<<40))},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r, _ := root(t)
@@ -150,6 +172,7 @@ func TestUnpackRefuses(t *testing.T) {
 func FuzzUnpack(f *testing.F) {
 	f.Add(archive(f, entry{"assayd.yaml", tar.TypeReg, "a: b\n"}, entry{"head.json", tar.TypeReg, "{}"}))
 	f.Add(archive(f, entry{"../a", tar.TypeReg, "x"}))
+	f.Add(sparse(f, 1<<40))
 	f.Add(archive(f, entry{"a", tar.TypeSymlink, ""}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, dir := root(t)
