@@ -55,7 +55,7 @@ func TestConfigureNetwork(t *testing.T) {
 				done <- r
 			}()
 			r := <-done
-			if errors.Is(r.unshared, unix.EPERM) {
+			if errors.Is(r.unshared, unix.EPERM) && os.Getenv("CI") != "true" {
 				t.Skip("no permission to make a network name space")
 			}
 			if r.unshared != nil {
