@@ -3,6 +3,7 @@
 package gate_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -383,6 +384,53 @@ func TestDecideSaysWhatItRestsOn(t *testing.T) {
 
 // A rename of the agent between two reads gives old or new, never half; here the
 // folder is broken by hand, and the gate says no and which file it was.
+// TestNewHead: where a head has just come, a denial for what is under the one before
+// is looked at again, and no other denial.
+func TestNewHead(t *testing.T) {
+	t.Parallel()
+	older := status(func(s *verdict.Status) { s.Head.Counter -= 2 }) // grace is for one
+	for name, test := range map[string]struct {
+		since  time.Duration // how long the node has had the head
+		behind bool          // the marks are not written yet
+		change func(*world)  // of all answers but the last
+		again  bool          // there is a good one in the end
+		asked  int32
+		code   verdict.Code
+	}{
+		"a moment ago":             {since: time.Second, change: older, again: true, asked: 2},
+		"now":                      {change: older, again: true, asked: 2},
+		"about to be written down": {behind: true, change: older, again: true, asked: 2},
+		"and no newer answer":      {change: older, asked: 6, code: verdict.StatusRollback},
+		"long ago":                 {since: 3 * time.Second, change: older, again: true, asked: 1, code: verdict.StatusRollback},
+		"another denial":           {change: tickets(func(t *verdict.Ticket) { t.Aud += "x" }), again: true, asked: 1, code: verdict.TicketAudience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.marks.Head, w.marks.HeadSince = verdict.HeadRef{Counter: w.head.Counter, Digest: w.open().Digest}, at.Add(-test.since).Unix()
+			if test.behind {
+				w.marks.Head = verdict.HeadRef{Counter: w.head.Counter - 1, Digest: verdict.SHA256(nil)}
+			}
+			w.config.Deadline = gate.Duration(20 * time.Second)
+			good := w.answer
+			test.change(w)
+			w.write()
+			var first, last bytes.Buffer
+			check(t, gate.WriteAnswer(&first, w.answer))
+			answers := [][]byte{first.Bytes()}
+			if test.again {
+				check(t, gate.WriteAnswer(&last, good))
+				answers = append(answers, last.Bytes())
+			}
+			asked := w.serve(answers...)
+			d := w.decide(query(), at)
+			if code(d) != test.code || d.Allowed() != (test.code == "") || asked.Load() != test.asked {
+				t.Errorf("got %s after %d questions, want %q after %d", d.Line(), asked.Load(), test.code, test.asked)
+			}
+		})
+	}
+}
+
 func TestBrokenFolder(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,9 +252,11 @@ func (w *world) write() {
 	w.json(filepath.Join(gate.ImagesDir, gate.ImageKey(repository, image)+".json"), record)
 }
 
-// serve answers with raw bytes on the agent's socket until the test ends.
-func (w *world) serve(answer []byte) {
+// serve answers with raw bytes on the agent's socket until the test ends: with the next
+// ones each time, and from then on with the last. It counts the questions.
+func (w *world) serve(answers ...[]byte) (asked *atomic.Int32) {
 	w.t.Helper()
+	asked = new(atomic.Int32)
 	var config net.ListenConfig
 	l, err := config.Listen(w.t.Context(), "unix", w.config.Socket)
 	check(w.t, err)
@@ -265,7 +268,8 @@ func (w *world) serve(answer []byte) {
 				return
 			}
 			if _, err := gate.ReadRequest(conn); err == nil {
-				_, _ = conn.Write(answer)
+				n := int(asked.Add(1))
+				_, _ = conn.Write(answers[min(n, len(answers))-1])
 			}
 			_ = conn.Close()
 		}
@@ -274,6 +278,7 @@ func (w *world) serve(answer []byte) {
 		_ = l.Close()
 		serving.Wait()
 	})
+	return asked
 }
 
 // agent serves the world's answer.
