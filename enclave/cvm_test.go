@@ -303,17 +303,17 @@ func TestReportFails(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		name    string
-		change  func(*fakeKernel)
-		timeout time.Duration
-		text    string // of the failure, "" for none
+		name   string
+		change func(*fakeKernel)
+		giveUp bool   // the caller, once the kernel was busy twice
+		text   string // of the failure, "" for none
 	}{
 		{name: "another program wrote once", change: func(k *fakeKernel) { k.onRead = meddling(1) }},
 		{name: "another program always writes", change: func(k *fakeKernel) { k.onRead = meddling(1 << 20) }, text: "another program wrote"},
 		{name: "a write that was dropped once", change: func(k *fakeKernel) { k.onWrite = times(1, "inblob", errDropped) }, text: "invalid argument"},
 		{name: "busy for a while", change: func(k *fakeKernel) { k.onRead = times(3, "outblob", syscall.EBUSY) }},
 		{name: "interrupted", change: func(k *fakeKernel) { k.onRead = times(1, "outblob", syscall.EINTR) }},
-		{name: "busy for ever", change: func(k *fakeKernel) { k.onRead = times(1<<20, "outblob", syscall.EBUSY) }, timeout: 200 * time.Millisecond, text: "has not answered"},
+		{name: "busy for ever", change: func(k *fakeKernel) { k.onRead = times(1<<20, "outblob", syscall.EBUSY) }, giveUp: true, text: "has not answered"},
 		{name: "a report that is too large for the kernel", change: func(k *fakeKernel) { k.onRead = times(1, "outblob", syscall.EFBIG) }, text: "file too large"},
 		{name: "a report that is too large for us", change: func(k *fakeKernel) {
 			k.report = func([64]byte) ([]byte, []byte, error) { return make([]byte, 64<<10+1), nil, nil }
@@ -340,9 +340,6 @@ func TestReportFails(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k, config, in := tdxMachine(t)
-			if test.timeout != 0 {
-				config.Timeout = test.timeout
-			}
 			a := open(t, config)
 			statement := attesttest.Statement(t)
 			if err := a.Extend(t.Context(), attesttest.Event(statement)); err != nil {
@@ -351,7 +348,20 @@ func TestReportFails(t *testing.T) {
 			raw := attesttest.Encode(t, statement)
 			good := [2]any{k.provider, k.report}
 			test.change(k)
-			_, err := a.Evidence(t.Context(), raw, in.MyNonce[:])
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if test.giveUp {
+				busy, reads := k.onRead, 0
+				k.onRead = func(k *fakeKernel, name string) error {
+					if name == "outblob" {
+						if reads++; reads == 2 {
+							cancel()
+						}
+					}
+					return busy(k, name)
+				}
+			}
+			_, err := a.Evidence(ctx, raw, in.MyNonce[:])
 			if test.text == "" && err != nil || test.text != "" && (!isFailure(err) || !strings.Contains(err.Error(), test.text)) {
 				t.Errorf("got %v, want a failure with %q", err, test.text)
 			}
@@ -416,7 +426,6 @@ func TestSNPReportFails(t *testing.T) {
 // next one waits for its turn, and both are failures.
 func TestKernelHangs(t *testing.T) {
 	k, config, in := tdxMachine(t)
-	config.Timeout = 100 * time.Millisecond
 	a := open(t, config)
 	statement := attesttest.Statement(t)
 	if err := a.Extend(t.Context(), attesttest.Event(statement)); err != nil {
@@ -425,14 +434,17 @@ func TestKernelHangs(t *testing.T) {
 	raw := attesttest.Encode(t, statement)
 	release := make(chan struct{})
 	report := k.report
-	k.report = func(inblob [64]byte) ([]byte, []byte, error) { <-release; return report(inblob) }
-	for _, text := range []string{"has not answered", "waiting for an earlier call"} {
-		if _, err := a.Evidence(t.Context(), raw, in.MyNonce[:]); !isFailure(err) || !strings.Contains(err.Error(), text) {
-			t.Errorf("got %v, want a failure with %q", err, text)
-		}
-	}
 	ended, cancel := context.WithCancel(t.Context())
-	cancel()
+	defer cancel()
+	k.report = func(inblob [64]byte) ([]byte, []byte, error) { cancel(); <-release; return report(inblob) }
+	if _, err := a.Evidence(ended, raw, in.MyNonce[:]); !isFailure(err) || !strings.Contains(err.Error(), "has not answered") {
+		t.Errorf("got %v, want a failure that says that the kernel has not answered", err)
+	}
+	short, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	if _, err := a.Evidence(short, raw, in.MyNonce[:]); !isFailure(err) || !strings.Contains(err.Error(), "waiting for an earlier call") {
+		t.Errorf("got %v, want a failure that says what it waited for", err)
+	}
 	if _, err := a.Evidence(ended, raw, in.MyNonce[:]); !isFailure(err) {
 		t.Errorf("a caller who gave up: got %v, want a failure", err)
 	}

@@ -161,7 +161,7 @@ func readReport(ctx context.Context, entry string) (tsmReport, error) {
 		if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EINTR) {
 			select {
 			case <-ctx.Done():
-				return tsmReport{}, fmt.Errorf("the kernel is busy: %w", err)
+				return tsmReport{}, fmt.Errorf("the kernel has not answered, but that it is busy: %w", err)
 			case <-time.After(tsmPause):
 			}
 			continue
