@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -116,6 +117,9 @@ func AppraiseAzureTDX(collection []byte, collateral TDXCollateral, expected Azur
 		}
 	}()
 	defer recoverMalformed(&err)
+	if err := trust.Check(TDX); err != nil {
+		return AzureResult{}, fmt.Errorf("appraising HCL report: %w", err)
+	}
 	_, evidence, hcl, err := expected.open(collection, HCLTDX)
 	if err != nil {
 		return AzureResult{}, err

@@ -95,7 +95,7 @@ func TestRealAzure(t *testing.T) {
 	at := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	snpTrust := attest.Trust{Kinds: []attest.Kind{attest.SNP}, SNPRoots: attest.AMDRoots(), AllowSMT: true, AllowNoCRL: true, MinTCB: attest.TCB{Bootloader: 3, SNP: 8, Microcode: 115},
 		SNP: attest.SNPTrust{AllowAnyChip: true}}
-	tdxTrust := attest.TDXTrust{Root: attest.IntelRoot(), AllowNoCollateral: true, AllowNoCRL: true, AllowSeptVE: true}
+	tdxTrust := attest.TDXTrust{Root: attest.IntelRoot(), AllowAnyPlatform: true, AllowNoCollateral: true, AllowNoCRL: true, AllowSeptVE: true}
 	appraise := func(r azureRecord, e attest.AzureExpected, at time.Time) (attest.AzureResult, error) {
 		if r.tdQuote != nil {
 			return attest.AppraiseAzureTDX(r.collection(t), attest.TDXCollateral{}, e, tdxTrust, at)

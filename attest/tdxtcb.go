@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"crypto/x509"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -45,8 +46,8 @@ type TDXResult struct {
 // AppraiseTDX decides whether a quote is genuine, bound to what is expected, and of
 // a platform and guest that are accepted. The order is: form, chain, signature,
 // binding, platform, guest, registers. Errors are a *verdict.Refusal, a
-// *verdict.Failure, or for a trust without a root a *verdict.Misuse; the result is
-// then zero. AppraiseTDX may be called concurrently.
+// *verdict.Failure, or for a trust that TDXTrust.Check refuses a *verdict.Misuse; the
+// result is then zero. AppraiseTDX may be called concurrently.
 func AppraiseTDX(quote []byte, collateral TDXCollateral, trust TDXTrust, expected TDXExpected, at time.Time) (result TDXResult, err error) {
 	defer func() {
 		if err != nil {
@@ -54,8 +55,8 @@ func AppraiseTDX(quote []byte, collateral TDXCollateral, trust TDXTrust, expecte
 		}
 	}()
 	defer recoverMalformed(&err)
-	if trust.Root == nil {
-		return TDXResult{}, verdict.Misused("", "appraising TDX quote: no root is trusted")
+	if err := trust.Check(TDX); err != nil {
+		return TDXResult{}, fmt.Errorf("appraising TDX quote: %w", err)
 	}
 	if result, err = judgeTDX(quote, collateral, &trust, expected.ReportData, at); err != nil {
 		return TDXResult{}, err

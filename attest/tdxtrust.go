@@ -9,9 +9,9 @@ import (
 	"github.com/assayd/assay/verdict"
 )
 
-// TDXTrust is what a relying party accepts of TDX. The zero value accepts nothing,
-// since it has no root. Of issuer statements it then still wants Platforms or
-// AllowAnyPlatform; what is relaxed here is relaxed for TDX alone.
+// TDXTrust is what a relying party accepts of TDX. The zero value accepts nothing: it
+// has no root, and neither Platforms nor AllowAnyPlatform. What is relaxed here is
+// relaxed for TDX alone.
 type TDXTrust struct {
 	// Root is the trust anchor, such as IntelRoot. The simulator's comes with its
 	// evidence, and counts where Trust.SimulatorRoots has its digest.

@@ -278,8 +278,10 @@ func (x *TDX) Collateral() attest.TDXCollateral {
 	}
 }
 
-// Trust accepts the platform and nothing but UpToDate.
-func (x *TDX) Trust() attest.TDXTrust { return attest.TDXTrust{Root: x.Root(), MinEvaluation: 17} }
+// Trust accepts every platform under the root, and nothing but UpToDate.
+func (x *TDX) Trust() attest.TDXTrust {
+	return attest.TDXTrust{Root: x.Root(), MinEvaluation: 17, AllowAnyPlatform: true}
+}
 
 // Expected is what the quote has.
 func (x *TDX) Expected() attest.TDXExpected {

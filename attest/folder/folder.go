@@ -326,8 +326,10 @@ func (f *reader) tdxPlatform(c *Case, p *Policy, q *attest.TDXQuote) (trust atte
 	if err := known("roots", c.Roots, "intel-sgx-root"); err != nil {
 		return trust, collateral, err
 	}
+	// UpToDate needs no acceptance; namedStatus refuses it where only others are named.
+	accepted := slices.DeleteFunc(slices.Clone(p.AcceptTCBStatus), func(s attest.TDXStatus) bool { return s == attest.TDXUpToDate })
 	trust = attest.TDXTrust{
-		AcceptStatus: p.AcceptTCBStatus, AnyAdvisory: true, MinEvaluation: p.MinEvaluation,
+		AcceptStatus: accepted, AnyAdvisory: len(accepted) > 0, MinEvaluation: p.MinEvaluation,
 		AllowNoCollateral: !p.RequireCollateral, AllowNoCRL: !p.RequireCRL, AllowDebug: p.AllowDebug, AllowSeptVE: !p.RequireSeptVEDisable, AllowAnyPlatform: true,
 	}
 	if trust.Modules, err = digests("mrseam", p.MRSEAM); err != nil {

@@ -153,8 +153,10 @@ func TestTDX(t *testing.T) {
 		"another MRTD":        {policy("mrtd", []any{zeros[:96]}), verdict.GuestMeasurement, "MRTD"},
 		"another RTMR":        {policy("rtmr", object{"2": zeros[:96]}), verdict.GuestRegister, "RTMR2"},
 		"its module": {func(f fstest.MapFS, c object) {
-			c["policy"].(object)["mrseam"] = []any{zeros[:96], hex.EncodeToString(f["quote.bin"].Data[64:112])}
+			c["policy"].(object)["mrseam"] = []any{strings.Repeat("01", 48), hex.EncodeToString(f["quote.bin"].Data[64:112])}
 		}, "", ""},
+		"a revoked platform":   {policy("accept_tcb_status", []any{"Revoked"}), "", "Revoked"},
+		"a module of zeros":    {policy("mrseam", []any{strings.Repeat("00", 48)}), "", "MRSEAM of zeros"},
 		"another module":       {policy("mrseam", []any{strings.Repeat("01", 48)}), verdict.PlatformModule, "MRSEAM"},
 		"no module":            {policy("mrseam", []any{"00"}), "", "mrseam"},
 		"bit 64":               {policy("allow_td_attributes", []any{64}), "", "no bit 64"},
