@@ -23,6 +23,9 @@ import (
 	"github.com/assayd/assay/attest"
 )
 
+// TDXRootCRL is where the root says that its list is.
+const TDXRootCRL = "https://collateral.invalid/rootcrl"
+
 // A TDX is a platform with TDX and an authority like Intel's, under throw-away
 // roots. What it says can be changed before it signs.
 type TDX struct {
@@ -138,6 +141,9 @@ func (x *TDX) certificate(name string) *x509.Certificate {
 	c := &x509.Certificate{SerialNumber: big.NewInt(int64(len(x.certs)) + 100), Subject: pkix.Name{CommonName: subject, Organization: []string{"throw-away"}},
 		NotBefore: x.at.AddDate(-1, 0, 0), NotAfter: x.at.AddDate(5, 0, 0), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature}
 	parent, signer := c, x.keys[name]
+	if name == "root" {
+		c.CRLDistributionPoints = []string{TDXRootCRL}
+	}
 	switch name {
 	case "root", "ca":
 		c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign
