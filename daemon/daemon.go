@@ -348,7 +348,11 @@ func (d *Daemon) openTEE(ctx context.Context) error {
 	}
 	d.tee = tee
 	d.onClose(tee.Close)
-	d.log.InfoContext(ctx, "evidence comes from a TEE", "tee", tee.Kind())
+	source := tee.Kind()
+	if s, ok := tee.(enclave.Sourced); ok {
+		source = s.Source()
+	}
+	d.log.InfoContext(ctx, "evidence comes from a TEE", "tee", tee.Kind(), "source", source)
 	d.issuer = &issuer{config: d.config, boot: randomHex(16), tee: tee, log: d.log}
 	if err := d.issuer.measure(ctx, d.newest); err != nil {
 		return err

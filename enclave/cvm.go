@@ -76,8 +76,19 @@ func notOurs(err error) error { return fmt.Errorf("what the kernel gave: %s", er
 // register to extend.
 type snpAttester struct {
 	turn   kernelTurn
+	source snpSource
 	folder *endorsementFolder
 }
+
+// An snpSource is a way to the firmware's reports.
+type snpSource struct {
+	// name is what people call it.
+	name   string
+	report func(ctx context.Context, reportData [64]byte) (tsmReport, error)
+}
+
+// Source implements Sourced.
+func (a *snpAttester) Source() string { return a.source.name }
 
 // Kind implements Attester.
 func (a *snpAttester) Kind() string { return KindSNP }
@@ -88,7 +99,7 @@ func (a *snpAttester) Extend(context.Context, verdict.RegisterEvent) error { ret
 // Evidence implements Attester.
 func (a *snpAttester) Evidence(ctx context.Context, statement, nonces []byte) ([]byte, error) {
 	bound := verdict.ReportData(statement, nonces)
-	r, err := requestTSM(ctx, a.turn, providerSNP, bound)
+	r, err := a.source.report(ctx, bound)
 	if err != nil {
 		return nil, unavailable("getting a report", err)
 	}

@@ -570,8 +570,10 @@ func TestKernelFiles(t *testing.T) {
 
 // TestThisMachine: on a machine that is no confidential VM the failure says so.
 func TestThisMachine(t *testing.T) {
-	if _, err := os.Stat(tsmFolder); err == nil {
-		t.Skip("this machine has configfs-tsm")
+	for _, path := range []string{tsmFolder, sevGuestDevice, tdxGuestDevice} {
+		if _, err := os.Stat(path); err == nil {
+			t.Skipf("this machine has %s", path)
+		}
 	}
 	_, err := enclave.Open(t.Context(), enclave.Config{Kind: enclave.KindAuto, StateDir: t.TempDir()})
 	if !isFailure(err) || !strings.Contains(err.Error(), "configfs") {

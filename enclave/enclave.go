@@ -11,7 +11,8 @@ import (
 
 // Kinds of attester.
 const (
-	// KindSNP is SEV-SNP, by the kernel's configfs-tsm.
+	// KindSNP is SEV-SNP, by the kernel's configfs-tsm, or where the kernel has none by
+	// /dev/sev-guest.
 	KindSNP = verdict.KindSNP
 	// KindTDX is TDX, by the kernel's configfs-tsm and its measurement registers.
 	KindTDX = verdict.KindTDX
@@ -53,6 +54,13 @@ type Attester interface {
 	ActivateCredential(ctx context.Context, credential, encryptedSecret []byte) ([]byte, error)
 	// Close frees the device.
 	Close() error
+}
+
+// A Sourced attester has several ways to its evidence, and says which one it has
+// taken.
+type Sourced interface {
+	// Source is configfs-tsm, or the device in its place: /dev/sev-guest.
+	Source() string
 }
 
 // DefaultTimeout bounds one TPM command. swtpm needs a second for an RSA key;

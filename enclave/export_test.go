@@ -10,17 +10,28 @@ type fileSystem struct {
 	makeDir, removeDir func(path string) error
 	readFile           func(path string, limit int64) ([]byte, error)
 	writeFile          func(path string, data []byte) error
+	statFile           func(path string) error
+	askFirmware        Firmware
 }
+
+// Firmware is what a device of the firmware does: it is given a request and, unless it
+// is not an extended one, room for certificates, and answers into response.
+type Firmware = func(path string, request, response, certs []byte) (exitInfo uint64, err error)
 
 func (f fileSystem) mkdir(path string) error                       { return f.makeDir(path) }
 func (f fileSystem) remove(path string) error                      { return f.removeDir(path) }
 func (f fileSystem) read(path string, limit int64) ([]byte, error) { return f.readFile(path, limit) }
 func (f fileSystem) write(path string, data []byte) error          { return f.writeFile(path, data) }
+func (f fileSystem) stat(path string) error                        { return f.statFile(path) }
+func (f fileSystem) ask(path string, r *guestRequest) (err error) {
+	r.exitInfo, err = f.askFirmware(path, r.request[:], r.response[:], r.certs)
+	return err
+}
 
 // SetKernel takes the place of the kernel, until what it returns is called.
-func SetKernel(makeDir, removeDir func(path string) error, readFile func(path string, limit int64) ([]byte, error), writeFile func(path string, data []byte) error) (restore func()) {
+func SetKernel(makeDir, removeDir func(path string) error, readFile func(path string, limit int64) ([]byte, error), writeFile func(path string, data []byte) error, statFile func(path string) error, askFirmware Firmware) (restore func()) {
 	before := testingOnlyKernel
-	testingOnlyKernel = fileSystem{makeDir, removeDir, readFile, writeFile}
+	testingOnlyKernel = fileSystem{makeDir, removeDir, readFile, writeFile, statFile, askFirmware}
 	return func() { testingOnlyKernel = before }
 }
 

@@ -20,6 +20,10 @@ type kernelFS interface {
 	read(path string, limit int64) ([]byte, error)
 	// write writes data to a file that is there, in one call of the kernel.
 	write(path string, data []byte) error
+	// stat fails where there is no file.
+	stat(path string) error
+	// ask sends a request to the processor's firmware through the device at path.
+	ask(path string, r *guestRequest) error
 }
 
 // testingOnlyKernel takes the place of the kernel, unless it is nil.
@@ -38,6 +42,13 @@ type osKernel struct{}
 func (osKernel) mkdir(path string) error { return os.Mkdir(path, 0o700) }
 
 func (osKernel) remove(path string) error { return os.Remove(path) }
+
+func (osKernel) stat(path string) error {
+	_, err := os.Stat(path)
+	return err
+}
+
+func (osKernel) ask(path string, r *guestRequest) error { return askDevice(path, r) }
 
 func (osKernel) read(path string, limit int64) (data []byte, err error) {
 	f, err := os.Open(path)

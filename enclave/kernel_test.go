@@ -30,6 +30,8 @@ type fakeKernel struct {
 	report func(inblob [64]byte) (out, aux []byte, err error)
 	// floor is privlevel_floor, where the provider has levels.
 	floor string
+	// firmware answers requests through /dev/sev-guest.
+	firmware enclave.Firmware
 	// onRead and onWrite run before the kernel's own answer to a file, and may give
 	// another one.
 	onRead, onWrite func(k *fakeKernel, name string) error
@@ -48,6 +50,9 @@ type fakeEntry struct {
 }
 
 const (
+	sevGuestDevice = "/dev/sev-guest"
+	tdxGuestDevice = "/dev/tdx_guest"
+
 	tsmFolder = "/sys/kernel/config/tsm/report"
 	rtmrFile  = "/sys/devices/virtual/misc/tdx_guest/measurements/rtmr3:sha384"
 )
@@ -64,7 +69,7 @@ func newKernel(t *testing.T, provider string) *fakeKernel {
 	if provider == "tdx_guest" {
 		k.put(rtmrFile, make([]byte, 48))
 	}
-	t.Cleanup(enclave.SetKernel(k.Mkdir, k.Remove, k.Read, k.Write))
+	t.Cleanup(enclave.SetKernel(k.Mkdir, k.Remove, k.Read, k.Write, k.Stat, k.Ask))
 	t.Cleanup(func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -119,6 +124,27 @@ func (k *fakeKernel) Remove(path string) error {
 	defer k.mu.Unlock()
 	delete(k.entries, path)
 	return os.RemoveAll(k.path(path))
+}
+
+// Stat is a stat of userspace.
+func (k *fakeKernel) Stat(path string) error {
+	_, err := os.Stat(k.path(path))
+	return err
+}
+
+// Ask is an ioctl of userspace. The driver refuses what is no whole number of pages.
+func (k *fakeKernel) Ask(path string, request, response, certs []byte) (uint64, error) {
+	if path != sevGuestDevice || k.Stat(path) != nil {
+		return 0, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	if len(request) != 96 || len(response) != 4000 || len(certs)%4096 != 0 || len(certs) > 16<<10 {
+		return 0, &fs.PathError{Op: "ioctl", Path: path, Err: syscall.EINVAL}
+	}
+	exitInfo, err := k.firmware(path, request, response, certs)
+	if err != nil {
+		err = &fs.PathError{Op: "ioctl", Path: path, Err: err}
+	}
+	return exitInfo, err
 }
 
 // Write is a write of userspace.

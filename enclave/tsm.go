@@ -182,6 +182,12 @@ func readReport(ctx context.Context, entry string) (tsmReport, error) {
 func openCVM(ctx context.Context, config Config) (Attester, error) {
 	turn := newKernelTurn(config.Timeout)
 	provider, err := probeTSM(ctx, turn)
+	source := snpSource{name: "configfs-tsm", report: func(ctx context.Context, reportData [64]byte) (tsmReport, error) {
+		return requestTSM(ctx, turn, providerSNP, reportData)
+	}}
+	if errors.Is(err, fs.ErrNotExist) {
+		provider, source, err = probeDevices(turn, err)
+	}
 	if err != nil {
 		return nil, unavailable("looking for a confidential VM", err)
 	}
@@ -197,7 +203,7 @@ func openCVM(ctx context.Context, config Config) (Attester, error) {
 		return nil, err
 	}
 	if kind == KindSNP {
-		return &snpAttester{turn: turn, folder: folder}, nil
+		return &snpAttester{turn: turn, source: source, folder: folder}, nil
 	}
 	return openTD(ctx, KindTDX, attest.TypeTDXQuote, &kernelTD{turn: turn, folder: folder}, config.StateDir)
 }
