@@ -24,7 +24,15 @@ const (
 	KindTDX = "tdx"
 	// KindSimulatedTDX is the simulator of it: it proves nothing about hardware.
 	KindSimulatedTDX = "sim-tdx"
+	// KindAzureSNP is a confidential VM of Azure: SEV-SNP vouches for the paravisor, and
+	// the paravisor's TPM for what it started.
+	KindAzureSNP = "azure-snp"
+	// KindAzureTDX is the same on TDX.
+	KindAzureTDX = "azure-tdx"
 )
+
+// kinds are the kinds that an entry may name.
+var kinds = []string{KindSNP, KindTDX, KindTPM, KindAzureSNP, KindAzureTDX, KindSimulatedSNP, KindSimulatedTDX}
 
 // Simulated tells whether a kind is a simulator, which proves nothing.
 func Simulated(kind string) bool { return kind == KindSimulatedSNP || kind == KindSimulatedTDX }
@@ -58,8 +66,8 @@ type ReferenceEntry struct {
 	Flavours []string `json:"flavours"`
 	// Kind is one of the Kind… constants of TEEs.
 	Kind string `json:"kind"`
-	// Measurement is the launch measurement in hex (of a TD, MRTD), or empty for
-	// KindTPM, where registers say what was started.
+	// Measurement is the launch measurement in hex (of a TD, MRTD; on Azure, of the
+	// paravisor), or empty for KindTPM, where registers say what was started.
 	Measurement string `json:"measurement,omitempty"`
 	// Name is for people.
 	Name string `json:"name"`
@@ -69,8 +77,9 @@ type ReferenceEntry struct {
 	// Profile is Production or Development; a node that does not accept
 	// development refuses such an entry.
 	Profile string `json:"profile"`
-	// Registers are pinned values in hex, by name: "pcr0" … "pcr15", or of a TD
-	// "rtmr0" … "rtmr2", of which "rtmr1" and "rtmr2" are always there.
+	// Registers are pinned values in hex, by name: "pcr0" … "pcr15", of which on Azure
+	// AzureRegisters are always there, or of a TD "rtmr0" … "rtmr2", of which "rtmr1"
+	// and "rtmr2" are.
 	Registers map[string]string `json:"registers,omitempty"`
 }
 
@@ -198,16 +207,38 @@ func (e ReferenceEntry) check() error {
 		}
 		return checkHex("measurement", e.Measurement, 48)
 	case KindTPM:
-		return e.checkTPM()
+		if e.Measurement != "" {
+			return errors.New("a TPM has no launch measurement")
+		}
+		return e.checkPCRs()
+	case KindAzureSNP, KindAzureTDX:
+		return e.checkAzure()
 	default:
-		return fmt.Errorf("kind is %s, want one of %s", quote(e.Kind), strings.Join([]string{KindSNP, KindTDX, KindTPM, KindSimulatedSNP, KindSimulatedTDX}, ", "))
+		return fmt.Errorf("kind is %s, want one of %s", quote(e.Kind), strings.Join(kinds, ", "))
 	}
 }
 
-func (e ReferenceEntry) checkTPM() error {
-	if e.Measurement != "" {
-		return errors.New("a TPM has no launch measurement")
+// AzureRegisters are the PCRs that an entry for Azure always pins: what the firmware
+// started, and the command line, credentials and extensions that a UKI takes from
+// outside. The others are extended by what these say was started, so without them they
+// say what anyone likes.
+var AzureRegisters = []string{"pcr4", "pcr12", "pcr13"}
+
+// checkAzure refuses an entry that leaves open what a VM of Azure runs: the launch
+// measurement is the paravisor's alone.
+func (e ReferenceEntry) checkAzure() error {
+	if err := checkHex("measurement", e.Measurement, 48); err != nil {
+		return err
 	}
+	for _, name := range AzureRegisters {
+		if e.Registers[name] == "" {
+			return fmt.Errorf("registers has no %s: nothing would say what the paravisor started", name)
+		}
+	}
+	return e.checkPCRs()
+}
+
+func (e ReferenceEntry) checkPCRs() error {
 	if len(e.Registers) == 0 {
 		return errors.New("registers is empty: nothing would say what was started")
 	}

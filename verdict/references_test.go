@@ -21,7 +21,10 @@ func TestReferences(t *testing.T) {
 		NotBefore: unix(0), NotAfter: unix(time.Hour), Profile: verdict.Production,
 		Registers: map[string]string{"rtmr0": measurement, "rtmr1": measurement, "rtmr2": measurement},
 	}
-	w.references.Entries = append(w.references.Entries, tpm, tdx)
+	azure := tpm
+	azure.Name, azure.Kind, azure.Measurement = "azure", verdict.KindAzureSNP, measurement
+	azure.Registers = map[string]string{"pcr4": zeroSum, "pcr11": zeroSum, "pcr12": zeroSum, "pcr13": zeroSum}
+	w.references.Entries = append(w.references.Entries, tpm, tdx, azure)
 	w.references.Floors.TDX = &verdict.TDXFloor{AcceptStatus: []string{"ConfigurationNeeded", "SWHardeningNeeded"}, Evaluation: 17}
 	good := encoded(t, w.references)
 	entry := func(i int, f func(e map[string]any)) []byte {
@@ -87,6 +90,17 @@ func TestReferences(t *testing.T) {
 		{"event list of SNP", entry(0, func(e map[string]any) { e["events"] = "pcr14" }), verdict.HeadMalformed},
 		{"ends before it begins", entry(0, func(e map[string]any) { e["not_after"] = e["not_before"] }), verdict.HeadMalformed},
 		{"no begin", entry(0, func(e map[string]any) { delete(e, "not_before") }), verdict.HeadMalformed},
+		{"Azure on TDX", entry(3, func(e map[string]any) { e["kind"] = "azure-tdx" }), ""},
+		{"Azure without the paravisor", entry(3, func(e map[string]any) { delete(e, "measurement") }), verdict.HeadMalformed},
+		{"Azure with a short measurement", entry(3, func(e map[string]any) { e["measurement"] = zeroSum }), verdict.HeadMalformed},
+		{"Azure without registers", entry(3, func(e map[string]any) { delete(e, "registers") }), verdict.HeadMalformed},
+		{"Azure without what was started", entry(3, func(e map[string]any) { delete(e["registers"].(map[string]any), "pcr4") }), verdict.HeadMalformed},
+		{"Azure without the command line", entry(3, func(e map[string]any) { delete(e["registers"].(map[string]any), "pcr12") }), verdict.HeadMalformed},
+		{"Azure without extensions", entry(3, func(e map[string]any) { delete(e["registers"].(map[string]any), "pcr13") }), verdict.HeadMalformed},
+		{"Azure with a register of a TD", entry(3, func(e map[string]any) { e["registers"].(map[string]any)["rtmr1"] = measurement }), verdict.HeadMalformed},
+		{"Azure with the register of its events", entry(3, func(e map[string]any) { e["registers"].(map[string]any)["pcr14"] = zeroSum }), verdict.HeadMalformed},
+		{"Azure without event list", entry(3, func(e map[string]any) { e["events"] = "none" }), verdict.HeadMalformed},
+		{"Azure with the event list of a TD", entry(3, func(e map[string]any) { e["events"] = "rtmr3" }), verdict.HeadMalformed},
 		{"measurement of a TPM", entry(1, func(e map[string]any) { e["measurement"] = measurement }), verdict.HeadMalformed},
 		{"TPM without registers", entry(1, func(e map[string]any) { delete(e, "registers") }), verdict.HeadMalformed},
 		{"TPM with empty registers", entry(1, func(e map[string]any) { e["registers"] = map[string]any{} }), verdict.HeadMalformed},

@@ -45,14 +45,26 @@ func (d Distinct) Of(i verdict.Issuer) string {
 		if i.Chip == "" {
 			return ""
 		}
-		return i.Kind + ":" + i.Chip
+		return hardware(i.Kind) + ":" + i.Chip
 	case ByVendor:
-		return vendors[i.Kind]
+		return vendors[hardware(i.Kind)]
 	case ByOperator:
 		domain, _, _ := strings.Cut(strings.TrimPrefix(i.Statement.Issuer, "spiffe://"), "/")
 		return domain
 	}
 	return ""
+}
+
+// hardware is the kind of TEE that vouches: on Azure, of the paravisor. A chip that runs
+// a guest of each kind is one chip.
+func hardware(kind string) string {
+	switch kind {
+	case verdict.KindAzureSNP:
+		return verdict.KindSNP
+	case verdict.KindAzureTDX:
+		return verdict.KindTDX
+	}
+	return kind
 }
 
 // vendors are those of the TEEs. Each simulator is one of its own, so that a

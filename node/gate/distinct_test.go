@@ -15,6 +15,8 @@ func TestDistinct(t *testing.T) {
 	tdx.Kind, tdx.Chip = verdict.KindTDX, "02"
 	tpm := one
 	tpm.Kind, tpm.Chip = verdict.KindTPM, ""
+	azure, azureTDX := one, tdx
+	azure.Kind, azureTDX.Kind = verdict.KindAzureSNP, verdict.KindAzureTDX
 	for _, tt := range []struct {
 		by    gate.Distinct
 		of    verdict.Issuer
@@ -22,6 +24,8 @@ func TestDistinct(t *testing.T) {
 	}{
 		{"", one, "b"}, {gate.ByBoot, one, "b"}, {gate.ByChip, one, "snp:01"}, {gate.ByChip, tpm, ""}, {gate.ByVendor, one, "amd"}, {gate.ByVendor, tpm, ""},
 		{gate.ByChip, tdx, "tdx:02"}, {gate.ByVendor, tdx, "intel"},
+		// A guest of either kind is on the same chip.
+		{gate.ByChip, azure, "snp:01"}, {gate.ByVendor, azure, "amd"}, {gate.ByChip, azureTDX, "tdx:02"}, {gate.ByVendor, azureTDX, "intel"},
 		{gate.ByOperator, one, "a.example"}, {gate.ByOperator, tpm, "a.example"}, {gate.ByOperator, verdict.Issuer{}, ""}, {"rack", one, ""},
 	} {
 		if got := tt.by.Of(tt.of); got != tt.wants {
@@ -29,7 +33,7 @@ func TestDistinct(t *testing.T) {
 		}
 	}
 	// Each kind that references can name is of a vendor, or is a TPM.
-	for _, kind := range []string{verdict.KindSNP, verdict.KindSimulatedSNP, verdict.KindTDX, verdict.KindSimulatedTDX} {
+	for _, kind := range []string{verdict.KindSNP, verdict.KindSimulatedSNP, verdict.KindTDX, verdict.KindSimulatedTDX, verdict.KindAzureSNP, verdict.KindAzureTDX} {
 		if gate.ByVendor.Of(verdict.Issuer{Kind: kind}) == "" {
 			t.Errorf("kind %s has no vendor", kind)
 		}

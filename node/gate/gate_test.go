@@ -647,6 +647,40 @@ func TestStandingOfATD(t *testing.T) {
 	}
 }
 
+// TestStandingOfAzure: all builds on Azure have one paravisor, and the PCRs tell them
+// apart.
+func TestStandingOfAzure(t *testing.T) {
+	w := newWorld(t)
+	value := func(c string) string { return strings.Repeat(c, 64) }
+	e := &w.refs.Entries[0]
+	e.Kind, e.Profile, e.Measurement, e.Events = verdict.KindAzureSNP, verdict.Production, measurement, "pcr14"
+	for _, tt := range []struct {
+		name   string
+		change func(i *verdict.Issuer)
+		want   verdict.Code
+	}{
+		{"the same", func(*verdict.Issuer) {}, ""},
+		{"a register that is not pinned", func(i *verdict.Issuer) { i.Registers["pcr0"] = value("9") }, ""},
+		{"another paravisor", func(i *verdict.Issuer) { i.Measurement = strings.Repeat("d", 96) }, verdict.GuestMeasurement},
+		{"another PCR 4", func(i *verdict.Issuer) { i.Registers["pcr4"] = value("9") }, verdict.GuestRegister},
+		{"another PCR 12", func(i *verdict.Issuer) { i.Registers["pcr12"] = value("9") }, verdict.GuestRegister},
+		{"no registers", func(i *verdict.Issuer) { i.Registers = nil }, verdict.GuestRegister},
+		{"another kind", func(i *verdict.Issuer) { i.Kind = verdict.KindAzureTDX }, verdict.GuestMeasurement},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			registers := map[string]string{"pcr0": value("0"), "pcr4": value("4"), "pcr12": value("c"), "pcr13": value("d")}
+			e.Registers = maps.Clone(registers)
+			delete(e.Registers, "pcr0")
+			issuer := w.daemon.issuer
+			issuer.Kind, issuer.Registers = verdict.KindAzureSNP, registers
+			tt.change(&issuer)
+			if err := gate.Standing(w.open(), issuer, false, at); verdict.CodeOf(err) != tt.want {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestAgentCodeOnlyWithholds(t *testing.T) {
 	for _, code := range []verdict.Code{"", "pass", verdict.PolicyOff, verdict.PolicyException, verdict.SigNone, verdict.DaemonUnreachable, "no.such"} {
 		w := newWorld(t)

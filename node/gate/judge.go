@@ -309,7 +309,7 @@ func Standing(h verdict.CheckedHead, i verdict.Issuer, allowDevelopment bool, at
 			if verdict.CodeOf(err) != verdict.GuestMeasurement {
 				continue // another entry came further
 			}
-			err = verdict.Refuse(verdict.GuestRegister, "reference entry %.64q has other registers than the TD of statement %s", e.Name, i.Digest.Short())
+			err = verdict.Refuse(verdict.GuestRegister, "reference entry %.64q has other registers than statement %s", e.Name, i.Digest.Short())
 		case e.Profile != verdict.Production && !allowDevelopment:
 			err = verdict.Refuse(verdict.IssuerProfile, "reference entry %.64q is of profile %.32q", e.Name, e.Profile)
 		case !slices.Contains(e.Configs, i.Statement.Config) || !slices.Contains(e.Flavours, i.Statement.Build.Crypto.Module):
@@ -338,8 +338,8 @@ func measured(e verdict.ReferenceEntry) string {
 	return ""
 }
 
-// sameRegisters tells whether a TD has the registers that e pins. Of a TPM the agent
-// keeps only what measured says.
+// sameRegisters tells whether a TD, or a VM of Azure, has the registers that e pins. Of a
+// TPM the agent keeps only what measured says.
 func sameRegisters(e verdict.ReferenceEntry, i verdict.Issuer) bool {
 	if e.Kind == verdict.KindTPM {
 		return true
