@@ -37,10 +37,12 @@ const activationSecretSize = 32
 // in the TPM of an endorsement key, and how far that TPM's counters had come. The
 // zero value proves nothing.
 type KnownAK struct {
-	// AK is the key's name in hex: TPM 2.0's digest of its public area.
+	// AK is the key's name in hex: TPM 2.0's digest of its public area, and of a key
+	// that Azure's paravisor names the SHA-256 of its SubjectPublicKeyInfo.
 	AK string `json:"ak"`
 	// EK is the SHA-256, in hex, of the endorsement key's SubjectPublicKeyInfo.
-	// It is empty where an AK certificate took the place of the activation.
+	// It is empty where an AK certificate, or Azure's paravisor, took the place of the
+	// activation.
 	EK string `json:"ek,omitempty"`
 	// Resets, Restarts and Clock are the counters of the newest quote. A quote
 	// with lower ones is from a TPM whose state was set back.
@@ -226,7 +228,7 @@ func (k tpmKeys) known(list []KnownAK) (known KnownAK, proven bool) {
 func (k *tpmKey) digest() (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(k.public)
 	if err != nil {
-		return "", verdict.Refuse(verdict.TPMAK, "encoding endorsement key: %s", quoteShort(err.Error()))
+		return "", verdict.Refuse(verdict.TPMAK, "encoding key: %s", quoteShort(err.Error()))
 	}
 	return verdict.SHA256(der).Hex(), nil
 }

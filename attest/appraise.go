@@ -29,6 +29,11 @@ const (
 	TDX Kind = verdict.KindTDX
 	// SimulatedTDX is assay's simulator of it. It proves nothing about hardware.
 	SimulatedTDX Kind = verdict.KindSimulatedTDX
+	// AzureSNP is a confidential VM of Azure on SEV-SNP: a paravisor that the hardware
+	// measures, and the TPM that it runs.
+	AzureSNP Kind = verdict.KindAzureSNP
+	// AzureTDX is the same on TDX.
+	AzureTDX Kind = verdict.KindAzureTDX
 )
 
 // A Binding says what ties evidence to hardware.
@@ -52,7 +57,8 @@ const (
 type Trust struct {
 	// Kinds are the accepted kinds. A simulator stands alone.
 	Kinds []Kind
-	// SNPRoots are the trust anchors for SNP, such as AMDRoots.
+	// SNPRoots are the trust anchors for SNP, such as AMDRoots. What is said of SNP and
+	// TDX here holds for the platforms of Azure's VMs too.
 	SNPRoots []SNPRoot
 	// SimulatorRoots are the SHA-256 digests of simulators' root certificates in
 	// DER.
@@ -73,6 +79,8 @@ type Trust struct {
 	// TDX is what is demanded of TDX evidence, the simulator's included. Nothing but
 	// AllowDevelopment and AllowNoFloor here relaxes it.
 	TDX TDXTrust
+	// Azure is what else is demanded of a VM of Azure.
+	Azure AzureTrust
 
 	// AllowDevelopment accepts reference entries of profile development.
 	AllowDevelopment bool
@@ -82,7 +90,8 @@ type Trust struct {
 	AllowMigratable bool
 	// AllowSMT accepts an SNP guest that may share a core with a stranger.
 	AllowSMT bool
-	// AllowVMPLs are accepted privilege levels besides 0.
+	// AllowVMPLs are accepted privilege levels besides 0. On Azure 0 is the paravisor's,
+	// and no other is accepted.
 	AllowVMPLs []uint32
 	// AllowMaskedChipID accepts a report whose host hides the chip's ID.
 	AllowMaskedChipID bool
@@ -101,11 +110,11 @@ type Trust struct {
 // floors.
 func (t *Trust) check(floors verdict.Floors) error {
 	if len(t.Kinds) == 0 {
-		return verdict.Misused("name the accepted kinds: snp, tdx, tpm, or a simulator (sim-snp, sim-tdx) alone", "appraising: no kind of TEE is accepted")
+		return verdict.Misused("name the accepted kinds: snp, tdx, tpm, azure-snp, azure-tdx, or a simulator (sim-snp, sim-tdx) alone", "appraising: no kind of TEE is accepted")
 	}
 	for _, kind := range t.Kinds {
 		missing := ""
-		switch kind {
+		switch kind.platform() {
 		case SNP:
 			if len(t.SNPRoots) == 0 {
 				missing = "no root of SNP is trusted"
@@ -136,12 +145,12 @@ func (t *Trust) check(floors verdict.Floors) error {
 			return verdict.Misused("", "appraising kind %s: %s", kind, missing)
 		}
 		var err error
-		switch kind {
+		switch platform := kind.platform(); platform {
 		case SNP, SimulatedSNP:
-			err = t.SNP.Check(kind, t.SNPRoots)
+			err = t.SNP.Check(platform, t.SNPRoots)
 		case TDX, SimulatedTDX:
-			err = t.TDX.Check(kind)
-		case TPM:
+			err = t.TDX.Check(platform)
+		default:
 		}
 		if err != nil {
 			return verdict.Misused("", "appraising kind %s: %w", kind, err)
@@ -151,6 +160,9 @@ func (t *Trust) check(floors verdict.Floors) error {
 		if err := t.GCE.Check(); err != nil {
 			return verdict.Misused("name the project", "appraising kind %s: %w", TPM, err)
 		}
+	}
+	if err := t.Azure.Check(); err != nil {
+		return verdict.Misused("", "appraising: %w", err)
 	}
 	for _, root := range t.SNPRoots {
 		if root.ARK == nil || root.ASK == nil && root.ASVK == nil || root.Line == "" {
@@ -209,8 +221,8 @@ type Result struct {
 	// Simulated is true when nothing but a simulator vouches for the evidence.
 	Simulated bool
 	// Measurement is what was started, in lower-case hex: MEASUREMENT of an SNP
-	// report or MRTD of a TD (96 digits), or of a TPM PCR 11, and where the entry does
-	// not pin it the lowest PCR that it pins (64 digits).
+	// report or MRTD of a TD (96 digits), on Azure the paravisor's, or of a TPM PCR 11,
+	// and where the entry does not pin it the lowest PCR that it pins (64 digits).
 	Measurement string
 	// Registers are the quoted PCRs or RTMRs in hex, by name like pcr11 and rtmr1. Nil
 	// for SNP.
@@ -240,6 +252,8 @@ type Result struct {
 	// Relaxed are the relaxations of Trust, SNPTrust and TDXTrust without which SNP or
 	// TDX evidence would have been refused, sorted, by name: allow-smt is AllowSMT.
 	Relaxed []string
+	// Azure is what the paravisor of a VM of Azure says of the machine, nil for others.
+	Azure *HCLData
 	// AK is what to keep of the attestation key for the next appraisal.
 	AK KnownAK
 	// GCE is the instance of Compute Engine that the attestation key's certificate is
@@ -386,6 +400,8 @@ func appraiseEvidence(c Collection, in *evidenceInput, at time.Time) (Result, er
 		return appraiseTPM(c, in, at)
 	case TDX, SimulatedTDX:
 		return appraiseTDX(c, kind, in, at)
+	case AzureSNP, AzureTDX:
+		return appraiseAzure(c, kind, in, at)
 	case SNP, SimulatedSNP:
 	}
 	return appraiseSNP(c, kind, in, at)
@@ -400,6 +416,10 @@ func kindOf(c Collection) (Kind, error) {
 	switch {
 	case item.Nested != nil && item.Nested.Type == TypeTPMQuote:
 		return TPM, nil
+	case item.Nested != nil && item.Nested.Type == TypeAzureSNP:
+		return AzureSNP, nil
+	case item.Nested != nil && item.Nested.Type == TypeAzureTDX:
+		return AzureTDX, nil
 	case item.MediaType == TypeSNPReport:
 		return SNP, nil
 	case item.MediaType == TypeSimSNPReport:
@@ -430,38 +450,58 @@ func appraiseTPM(c Collection, in *evidenceInput, at time.Time) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
-	if subtle.ConstantTimeCompare(quote.ExtraData, in.expected.QuoteData[:]) != 1 {
-		return Result{}, verdict.Refuse(verdict.EvidenceBinding, "appraising quote: extraData is not that of this statement and these nonces")
+	if err := checkFresh(quote, &known, in); err != nil {
+		return Result{}, err
 	}
-	if !quote.Safe && !in.trust.AllowUnsafeClock {
-		return Result{}, verdict.Refuse(verdict.TPMReset, "appraising quote: the TPM lost power and does not vouch for its clock")
-	}
-	if known.before(quote) {
-		return Result{}, verdict.Refuse(verdict.TPMReset, "appraising quote: resets %d, restarts %d, clock %d, seen before were %d, %d, %d",
-			quote.ResetCount, quote.RestartCount, quote.Clock, known.Resets, known.Restarts, known.Clock)
-	}
-	known.Resets, known.Restarts, known.Clock = quote.ResetCount, quote.RestartCount, quote.Clock
 	entry, err := chooseEntry(in, TPM, at, func(e verdict.ReferenceEntry) error { return checkRegisters(e, pcrs) })
 	if err != nil {
 		return Result{}, err
 	}
 	result := Result{
 		Kind: TPM, Binding: BindingCA, Entry: entry, AK: known, GCE: instance,
-		Measurement: tpmMeasurement(entry), Registers: map[string]string{},
+		Measurement: tpmMeasurement(entry), Registers: pcrs.names(),
 		Claims: Claims{InstanceIdentity: Affirming, Configuration: Affirming, Executables: Affirming, RuntimeOpaque: Warning},
-	}
-	for i, value := range pcrs {
-		result.Registers[pcrName(i)] = hex.EncodeToString(value[:])
 	}
 	if in.statement == nil {
 		result.Claims.Configuration = NoClaim
 		return result, nil
 	}
-	result.Events, err = checkEvents(c, pcrName(EventRegister), func(l EventList) bool {
-		value, ok := pcrs[EventRegister]
-		return ok && value == l.Replay()
-	}, in.statement)
+	result.Events, err = pcrs.checkEvents(c, in.statement)
 	return result, err
+}
+
+// checkFresh refuses a quote that is about another statement or other nonces, or of a
+// TPM whose state was set back. known gets the counters of an accepted one.
+func checkFresh(quote Quote, known *KnownAK, in *evidenceInput) error {
+	if subtle.ConstantTimeCompare(quote.ExtraData, in.expected.QuoteData[:]) != 1 {
+		return verdict.Refuse(verdict.EvidenceBinding, "appraising quote: extraData is not that of this statement and these nonces")
+	}
+	if !quote.Safe && !in.trust.AllowUnsafeClock {
+		return verdict.Refuse(verdict.TPMReset, "appraising quote: the TPM lost power and does not vouch for its clock")
+	}
+	if known.before(quote) {
+		return verdict.Refuse(verdict.TPMReset, "appraising quote: resets %d, restarts %d, clock %d, seen before were %d, %d, %d",
+			quote.ResetCount, quote.RestartCount, quote.Clock, known.Resets, known.Restarts, known.Clock)
+	}
+	known.Resets, known.Restarts, known.Clock = quote.ResetCount, quote.RestartCount, quote.Clock
+	return nil
+}
+
+// names are the values in hex by the names of the registers.
+func (p PCRs) names() map[string]string {
+	out := map[string]string{}
+	for i, value := range p {
+		out[pcrName(i)] = hex.EncodeToString(value[:])
+	}
+	return out
+}
+
+// checkEvents does so for the event list of a TPM.
+func (p PCRs) checkEvents(c Collection, statement *verdict.Statement) ([]verdict.RegisterEvent, error) {
+	return checkEvents(c, pcrName(EventRegister), func(l EventList) bool {
+		value, ok := p[EventRegister]
+		return ok && value == l.Replay()
+	}, statement)
 }
 
 // verifyQuote verifies the quote of a collection before it decodes it, and returns

@@ -23,8 +23,7 @@ type AzureExpected struct {
 	Measurements [][48]byte
 	// AllowAnyParavisor accepts evidence without Measurements. Whoever rents a
 	// machine with SNP or TDX can then have made it up to the name of the attestation
-	// key, so nothing is affirmed of what runs, which machine it is, or who reads its
-	// memory.
+	// key, whose TPM may be anywhere: nothing is affirmed, the hardware included.
 	AllowAnyParavisor bool
 	// RTMR are the wanted registers of a TD by number. The paravisor does not use them.
 	RTMR map[int][48]byte
@@ -136,14 +135,22 @@ func AppraiseAzureTDX(collection []byte, collateral TDXCollateral, expected Azur
 	if err != nil {
 		return AzureResult{}, err
 	}
-	if body := quote.body(); !bytes.Equal(body, quotedBody(hcl.Hardware)[:len(body)]) {
-		return AzureResult{}, verdict.Refuse(verdict.EvidenceBinding, "appraising HCL report: the TD quote is of another TDREPORT")
+	if err := quote.ofReport(hcl.Hardware); err != nil {
+		return AzureResult{}, err
 	}
 	result = AzureResult{Measurement: quote.MRTD, TDX: &tdx, Claims: tdx.Claims}
 	if err := expected.appraise(&result, &hcl, quote.ReportData, evidence); err != nil {
 		return AzureResult{}, err
 	}
 	return result, nil
+}
+
+// ofReport refuses a quote of another TDREPORT than the paravisor's.
+func (q *TDXQuote) ofReport(tdReport []byte) error {
+	if body := q.body(); !bytes.Equal(body, quotedBody(tdReport)[:len(body)]) {
+		return verdict.Refuse(verdict.EvidenceBinding, "appraising HCL report: the TD quote is of another TDREPORT")
+	}
+	return nil
 }
 
 // quotedBody is what a quote has of a TDREPORT, in the form of TDX 1.5, whose first
@@ -166,20 +173,30 @@ func (e *AzureExpected) open(collection []byte, want HCLType) (c, evidence Colle
 	if c, err = ParseCollection(collection); err != nil {
 		return c, evidence, hcl, err
 	}
-	if evidence, err = c.nested(LabelEvidence, TypeAzure); err != nil {
-		return c, evidence, hcl, err
+	evidence, hcl, err = openAzure(c, want)
+	return c, evidence, hcl, err
+}
+
+// azureTypes are the types of the evidence, by what made the paravisor's report.
+var azureTypes = map[HCLType]string{HCLSNP: TypeAzureSNP, HCLTDX: TypeAzureTDX}
+
+// openAzure takes the evidence and the paravisor's report in it, which has to be of the
+// hardware that the evidence is labelled with.
+func openAzure(c Collection, want HCLType) (evidence Collection, hcl HCLReport, err error) {
+	if evidence, err = c.nested(LabelEvidence, azureTypes[want]); err != nil {
+		return evidence, hcl, err
 	}
 	data, err := evidence.record(LabelHCLReport, TypeHCLReport)
 	if err != nil {
-		return c, evidence, hcl, err
+		return evidence, hcl, err
 	}
 	if hcl, err = ParseHCLReport(data); err != nil {
-		return c, evidence, hcl, err
+		return evidence, hcl, err
 	}
 	if hcl.Type != want {
-		return c, evidence, hcl, verdict.Refuse(verdict.EvidenceKind, "appraising HCL report: report type is %d, want %d", hcl.Type, want)
+		return evidence, hcl, verdict.Refuse(verdict.EvidenceKind, "appraising HCL report: report type is %d, want %d", hcl.Type, want)
 	}
-	return c, evidence, hcl, nil
+	return evidence, hcl, nil
 }
 
 // entries are the accepted paravisors as references.
@@ -201,21 +218,9 @@ func (e *AzureExpected) entries(found [48]byte) []verdict.ReferenceEntry {
 // appraise follows the binding from the hardware's report, which was verified, over
 // the paravisor's data to the quote of its TPM.
 func (e *AzureExpected) appraise(result *AzureResult, hcl *HCLReport, reportData [64]byte, evidence Collection) error {
-	if want := hcl.ReportData(); subtle.ConstantTimeCompare(reportData[:], want[:]) != 1 {
-		return verdict.Refuse(verdict.EvidenceBinding, "appraising HCL report: the hardware's report is not about the data beside it, want %s and zeros", hcl.Hash)
-	}
-	data, err := ParseHCLData(hcl.Data)
+	data, ak, err := hcl.bind(reportData, evidence)
 	if err != nil {
 		return err
-	}
-	ak := &tpmKey{public: data.AK}
-	if _, ok := evidence.Items[LabelAKPublic]; ok {
-		if ak, err = attestationKeyOf(evidence); err != nil {
-			return err
-		}
-		if !samePublicKey(data.AK, ak.public) {
-			return verdict.Refuse(verdict.TPMAK, "appraising HCL report: the attestation key is not its %s", azureAKName)
-		}
 	}
 	quote, pcrs, err := e.TPM.appraise(evidence, ak)
 	if err != nil {
@@ -229,19 +234,46 @@ func (e *AzureExpected) appraise(result *AzureResult, hcl *HCLReport, reportData
 	return nil
 }
 
-// claim turns the claims of the platform into those of the machine.
+// bind follows the binding from REPORT_DATA of the hardware's report, which was
+// verified, over the paravisor's data to the attestation key.
+func (r *HCLReport) bind(reportData [64]byte, evidence Collection) (HCLData, *tpmKey, error) {
+	if want := r.ReportData(); subtle.ConstantTimeCompare(reportData[:], want[:]) != 1 {
+		return HCLData{}, nil, verdict.Refuse(verdict.EvidenceBinding, "appraising HCL report: the hardware's report is not about the data beside it, want %s and zeros", r.Hash)
+	}
+	data, err := ParseHCLData(r.Data)
+	if err != nil {
+		return HCLData{}, nil, err
+	}
+	if _, ok := evidence.Items[LabelAKPublic]; !ok {
+		return data, &tpmKey{public: data.AK}, nil
+	}
+	ak, err := attestationKeyOf(evidence)
+	if err != nil {
+		return HCLData{}, nil, err
+	}
+	if !samePublicKey(data.AK, ak.public) {
+		return HCLData{}, nil, verdict.Refuse(verdict.TPMAK, "appraising HCL report: the attestation key is not its %s", azureAKName)
+	}
+	return data, ak, nil
+}
+
+// claim turns the claims of the platform into those of the machine. Under any paravisor
+// the platform's report says that somebody's guest runs on it, and not that the TPM
+// that quoted does: nothing is affirmed then. What is a warning stays one.
 func (e *AzureExpected) claim(c *Claims) {
-	switch {
-	case e.AllowAnyParavisor: // on an accepted chip, too, whoever rents it runs what he likes
-		c.InstanceIdentity = NoClaim
-	case len(e.VMIDs) > 0:
+	if len(e.VMIDs) > 0 {
 		c.InstanceIdentity = Affirming
 	}
-	if len(e.TPM.Values) == 0 || e.AllowAnyParavisor {
+	if len(e.TPM.Values) == 0 {
 		c.Executables = NoClaim
 	}
-	if c.RuntimeOpaque == Affirming && e.AllowAnyParavisor {
-		c.RuntimeOpaque = NoClaim
+	if !e.AllowAnyParavisor {
+		return
+	}
+	for _, claim := range []*Claim{&c.InstanceIdentity, &c.Configuration, &c.Executables, &c.Hardware, &c.RuntimeOpaque} {
+		if *claim == Affirming {
+			*claim = NoClaim
+		}
 	}
 }
 

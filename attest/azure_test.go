@@ -52,9 +52,7 @@ func TestAppraiseAzure(t *testing.T) {
 				"any machine":         {func(e *attest.AzureExpected) { e.VMIDs = nil }, func(c *attest.Claims) { c.InstanceIdentity = attest.NoClaim }},
 				"any PCRs":            {func(e *attest.AzureExpected) { e.TPM.Values = nil }, func(c *attest.Claims) { c.Executables = attest.NoClaim }},
 				"any paravisor": {func(e *attest.AzureExpected) { e.Measurements, e.AllowAnyParavisor = nil, true },
-					func(c *attest.Claims) {
-						c.InstanceIdentity, c.Executables, c.RuntimeOpaque = attest.NoClaim, attest.NoClaim, attest.NoClaim
-					}},
+					func(c *attest.Claims) { *c = attest.Claims{} }},
 			} {
 				got, err := z.Appraise(t, z.Bytes(t), tt.change)
 				want := all
@@ -85,8 +83,27 @@ func TestAzureOnAChip(t *testing.T) {
 		expected := z.Expected()
 		tt.change(&expected)
 		got, err := attest.AppraiseAzureSNP(z.Bytes(t), expected, trust, attesttest.At)
-		if err != nil || got.Claims.InstanceIdentity != tt.want || got.Claims.Hardware != attest.Affirming {
-			t.Errorf("%s: got %+v, %v, want InstanceIdentity %d", what, got.Claims, err, tt.want)
+		// The chip is genuine in any case. That the TPM that quoted is in a guest of it,
+		// its paravisor says.
+		if err != nil || got.Claims.InstanceIdentity != tt.want || got.Claims.Hardware != tt.want {
+			t.Errorf("%s: got %+v, %v, want InstanceIdentity and Hardware %d", what, got.Claims, err, tt.want)
+		}
+	}
+	// What a relaxation leaves is told under any paravisor too.
+	for name, tt := range map[string]struct {
+		policy uint64
+		want   attest.Claims
+	}{
+		"SMT":       {attest.SNPPolicySMT, attest.Claims{Configuration: attest.Warning}},
+		"debugging": {attest.SNPPolicyDebug, attest.Claims{Configuration: attest.Contraindicated, RuntimeOpaque: attest.Contraindicated}},
+	} {
+		z := attesttest.NewAzureSNP(t, azureNonce)
+		z.SNP.Report.Policy |= tt.policy
+		trust := z.Trust(t)
+		trust.AllowSMT, trust.AllowDebug = true, true
+		got, err := attest.AppraiseAzureSNP(z.Bytes(t), attest.AzureExpected{AllowAnyParavisor: true}, trust, attesttest.At)
+		if err != nil || got.Claims != tt.want {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got.Claims, err, tt.want)
 		}
 	}
 	trust.SNP.Chips[0][0] ^= 1
@@ -239,6 +256,9 @@ func azureCases(t *testing.T) []azureCase {
 		{name: "no user data", change: func(z *attesttest.Azure) { delete(z.Data, "user-data") }, code: verdict.EvidenceBinding, text: "user-data"},
 
 		// Row 54: kinds.
+		{name: "labelled by the other type", change: func(z *attesttest.Azure) {
+			z.Type = map[string]string{attest.TypeAzureSNP: attest.TypeAzureTDX, attest.TypeAzureTDX: attest.TypeAzureSNP}[z.Type]
+		}, code: verdict.EvidenceKind, text: "no collection of type"},
 		{name: "labelled as the other hardware", change: func(z *attesttest.Azure) { z.HCL.Type ^= attest.HCLSNP ^ attest.HCLTDX },
 			code: "other", text: ""},
 		{name: "no frame", items: func(_ *attesttest.Azure, items map[string]attest.Item) { delete(items, attest.LabelHCLReport) }, code: verdict.EvidenceMissing, text: "hcl-report"},

@@ -75,10 +75,10 @@ func (r azureRecord) collection(t *testing.T) []byte {
 		attest.LabelSignature: {MediaType: attest.TypeTPMSignature, Value: append(signature, r.signature...)},
 		attest.LabelPCRs:      {MediaType: attest.TypeTPMPCRs, Value: r.pcrs},
 	}
-	c := attest.Collection{Type: attest.CollectionType, Items: map[string]attest.Item{
-		attest.LabelEvidence: {Nested: &attest.Collection{Type: attest.TypeAzure, Items: items}},
-	}}
+	evidence := &attest.Collection{Type: attest.TypeAzureSNP, Items: items}
+	c := attest.Collection{Type: attest.CollectionType, Items: map[string]attest.Item{attest.LabelEvidence: {Nested: evidence}}}
 	if r.tdQuote != nil {
+		evidence.Type = attest.TypeAzureTDX
 		items[attest.LabelTDQuote] = attest.Item{MediaType: attest.TypeTDXQuote, Value: r.tdQuote}
 	}
 	if r.vcek != nil {

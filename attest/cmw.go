@@ -141,9 +141,10 @@ const (
 const (
 	// TypeTPMQuote is the type of the collection that is the evidence of a TPM.
 	TypeTPMQuote = "tag:github.com,2026:assayd/assay/tpm-quote/v1"
-	// TypeAzure is the type of the collection that is the evidence of a confidential
-	// VM of Azure.
-	TypeAzure = "tag:github.com,2026:assayd/assay/azure/v1"
+	// TypeAzureSNP and TypeAzureTDX are the types of the collection that is the evidence
+	// of a confidential VM of Azure, by what vouches for its paravisor.
+	TypeAzureSNP = "tag:github.com,2026:assayd/assay/azure-snp/v1"
+	TypeAzureTDX = "tag:github.com,2026:assayd/assay/azure-tdx/v1"
 	// TypeEndorsements is the type of the endorsements' collection.
 	TypeEndorsements = "tag:github.com,2026:assayd/assay/endorsements/v1"
 )

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package attest appraises the evidence of an issuer (RFC 9334: the role that
-// RATS calls Verifier) against reference values: AMD SEV-SNP attestation reports,
-// the same from assay's simulator, and TPM 2.0 quotes. It says which measured code
-// made the issuer statement that the evidence is bound to.
+// RATS calls Verifier) against reference values: AMD SEV-SNP attestation reports, TDX
+// quotes, the same from assay's simulators, TPM 2.0 quotes, and those of Azure's
+// confidential VMs. It says which measured code made the issuer statement that the
+// evidence is bound to.
 //
 // [Appraise] takes a collection (RFC 9999) as bytes and gives a [Result];
 // [ActivationTarget] and [NewChallenge] are the relying party's half of credential
@@ -18,8 +19,9 @@
 //
 // [AppraiseTDX] does the same for a TDX quote with Intel's collateral, and
 // [AppraiseAzureSNP] and [AppraiseAzureTDX] for a confidential VM of Azure, whose
-// hardware vouches for a paravisor and the paravisor for its TPM. No issuer makes such
-// evidence yet; package folder appraises what was recorded.
+// hardware vouches for a paravisor and the paravisor for its TPM: without an issuer
+// statement, as package folder needs it for what was recorded. Of an issuer [Appraise]
+// takes all kinds.
 //
 // SNP reports are signed by a key of the chip (VCEK), or where [SNPTrust] says so of a
 // cloud provider (VLEK). [Result] has the relaxations that they needed.

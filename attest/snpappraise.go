@@ -21,7 +21,32 @@ func appraiseSNP(c Collection, kind Kind, in *evidenceInput, at time.Time) (Resu
 	if err != nil {
 		return Result{}, err
 	}
-	signer, err := verifySNPChain(c, &report, in.trust, simulated, at)
+	result, err := judgeSNP(c, &report, simulated, in, at)
+	if err != nil {
+		return Result{}, err
+	}
+	measurement := hex.EncodeToString(report.Measurement[:])
+	result.Kind, result.Measurement = kind, measurement
+	result.Entry, err = chooseEntry(in, kind, at, func(e verdict.ReferenceEntry) error {
+		if e.Measurement != measurement {
+			return verdict.Refuse(verdict.GuestMeasurement, "appraising SNP report: measurement %s is none of the references", measurement)
+		}
+		return nil
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	if simulated {
+		result.Binding, result.Simulated = BindingSimulated, true
+		result.Claims.InstanceIdentity, result.Claims.Hardware, result.Claims.RuntimeOpaque = NoClaim, NoClaim, NoClaim
+	}
+	return result, nil
+}
+
+// judgeSNP decides everything about a report but what was started: chain, signature,
+// binding, platform, guest. The collection has the endorsements.
+func judgeSNP(c Collection, report *SNPReport, simulated bool, in *evidenceInput, at time.Time) (Result, error) {
+	signer, err := verifySNPChain(c, report, in.trust, simulated, at)
 	if err != nil {
 		return Result{}, err
 	}
@@ -31,36 +56,19 @@ func appraiseSNP(c Collection, kind Kind, in *evidenceInput, at time.Time) (Resu
 	if subtle.ConstantTimeCompare(report.ReportData[:], in.expected.ReportData[:]) != 1 {
 		return Result{}, verdict.Refuse(verdict.EvidenceBinding, "appraising SNP report: REPORT_DATA is not that of this statement and these nonces")
 	}
-	reported, relaxed, err := checkPlatform(&report, signer, in)
+	reported, relaxed, err := checkPlatform(report, signer, in)
 	if err != nil {
 		return Result{}, err
 	}
-	lifted, err := checkGuest(&report, in)
-	if err != nil {
-		return Result{}, err
-	}
-	measurement := hex.EncodeToString(report.Measurement[:])
-	entry, err := chooseEntry(in, kind, at, func(e verdict.ReferenceEntry) error {
-		if e.Measurement != measurement {
-			return verdict.Refuse(verdict.GuestMeasurement, "appraising SNP report: measurement %s is none of the references", measurement)
-		}
-		return nil
-	})
+	lifted, err := checkGuest(report, in)
 	if err != nil {
 		return Result{}, err
 	}
 	result := Result{
-		Kind: kind, Binding: BindingHardware, Measurement: measurement, Entry: entry,
-		TCB: reported, ProductLine: signer.line, Signer: signer.kind, CSPID: signer.cspID, ChipID: report.ChipID,
-		Relaxed: slices.Concat(signer.relaxed, relaxed, lifted),
+		Binding: BindingHardware, TCB: reported, ProductLine: signer.line, Signer: signer.kind, CSPID: signer.cspID, ChipID: report.ChipID,
+		Relaxed: slices.Compact(slices.Sorted(slices.Values(slices.Concat(signer.relaxed, relaxed, lifted)))),
 	}
-	slices.Sort(result.Relaxed)
-	result.Relaxed = slices.Compact(result.Relaxed)
 	result.Claims = snpClaims(in.trust, result.Relaxed)
-	if simulated {
-		result.Binding, result.Simulated = BindingSimulated, true
-		result.Claims.InstanceIdentity, result.Claims.Hardware, result.Claims.RuntimeOpaque = NoClaim, NoClaim, NoClaim
-	}
 	return result, nil
 }
 

@@ -10,7 +10,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math/big"
 	"slices"
@@ -20,6 +22,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/verdict"
 )
 
 // Indexes of the RSA keys of a confidential VM of Azure.
@@ -35,6 +38,15 @@ type Azure struct {
 	// SNP or TDX is the platform, the other one is nil.
 	SNP *SNP
 	TDX *TDX
+	// Type is the type of the evidence.
+	Type string
+	// Statement and Nonces are what the quote is about, unless Statement is nil. Events
+	// is the event list, whose replay PCR 14 is then, unless KeepPCR14 is set.
+	Statement, Nonces []byte
+	Events            []verdict.RegisterEvent
+	KeepPCR14         bool
+	// NoVCEK leaves out the certificate of the key of the chip.
+	NoVCEK bool
 	// HCL is the frame. Its Hardware and Data are filled in.
 	HCL attest.HCLReport
 	// Data is the JSON, and OnData changes it after the hardware reported it.
@@ -70,16 +82,26 @@ func NewAzureSNP(t testing.TB, nonce []byte) *Azure {
 func NewAzureTDX(t testing.TB, nonce []byte) *Azure {
 	t.Helper()
 	z := newAzure(t, nonce, attest.HCLTDX)
-	z.HCL.Version = 2
+	z.HCL.Version, z.Type = 2, attest.TypeAzureTDX
 	z.TDX = NewTDX(t, At)
 	z.TDX.Quote.RTMR = [4][48]byte{}
+	return z
+}
+
+// State has the quote be about a statement and one nonce, with the statement's event in
+// the list, as a daemon does, and pins the PCRs that say what was started.
+func (z *Azure) State(t testing.TB, statement verdict.Statement, nonce [verdict.NonceSize]byte) *Azure {
+	t.Helper()
+	z.Statement, z.Nonces, z.Quote.ExtraData = Encode(t, statement), nonce[:], nil
+	z.Events = []verdict.RegisterEvent{Event(statement)}
+	z.PCRs[4], z.PCRs[12] = sha256.Sum256([]byte("firmware")), sha256.Sum256([]byte("command line"))
 	return z
 }
 
 func newAzure(t testing.TB, nonce []byte, kind attest.HCLType) *Azure {
 	t.Helper()
 	z := &Azure{
-		HCL: attest.HCLReport{Version: 1, Type: kind, Hash: crypto.SHA256},
+		Type: attest.TypeAzureSNP, HCL: attest.HCLReport{Version: 1, Type: kind, Hash: crypto.SHA256},
 		Data: map[string]any{
 			"keys": []any{JWK(t, "HCLAkPub", azureAK), JWK(t, "HCLEkPub", azureEK)},
 			"vm-configuration": map[string]any{
@@ -157,8 +179,17 @@ func (z *Azure) Collection(t testing.TB) attest.Collection {
 	t.Helper()
 	items := map[string]attest.Item{}
 	c := attest.Collection{Type: attest.CollectionType, Items: map[string]attest.Item{
-		attest.LabelEvidence: {Nested: &attest.Collection{Type: attest.TypeAzure, Items: items}},
+		attest.LabelEvidence: {Nested: &attest.Collection{Type: z.Type, Items: items}},
 	}}
+	if z.Statement != nil {
+		list := (&TPM{Events: z.Events}).List(t)
+		if !z.KeepPCR14 {
+			z.PCRs[attest.EventRegister] = list.Replay()
+		}
+		c.Items[attest.LabelStatement] = attest.Item{MediaType: attest.TypeStatement, Value: z.Statement}
+		c.Items[attest.LabelNonces] = attest.Item{MediaType: attest.TypeNonces, Value: z.Nonces}
+		c.Items[attest.LabelRegisters] = attest.Item{MediaType: attest.TypeRegisters, Value: list.Marshal(), Indicator: attest.IndicatorEvidence}
+	}
 	hcl := z.HCL
 	var err error
 	if hcl.Data, err = json.Marshal(z.Data); err != nil {
@@ -175,11 +206,17 @@ func (z *Azure) Collection(t testing.TB) attest.Collection {
 		if z.OnTDReport != nil {
 			z.OnTDReport(hcl.Hardware)
 		}
+		if z.Statement != nil {
+			c.Items[attest.LabelEndorsements] = attest.Item{Nested: &attest.Collection{Type: attest.TypeEndorsements, Items: z.TDX.Collateral().Endorsements()}}
+		}
 	} else {
 		z.SNP.Report.ReportData = reportData
 		platform := z.SNP.Collection(t)
 		hcl.Hardware = platform.Items[attest.LabelEvidence].Value
 		c.Items[attest.LabelEndorsements] = platform.Items[attest.LabelEndorsements]
+		if z.NoVCEK {
+			delete(platform.Items[attest.LabelEndorsements].Nested.Items, attest.LabelVCEK)
+		}
 	}
 	if z.OnData != nil {
 		hcl.Data = z.OnData(bytes.Clone(hcl.Data))
@@ -198,6 +235,10 @@ func (z *Azure) quoteItems(t testing.TB) map[string]attest.Item {
 	t.Helper()
 	values := selectedPCRs(z.Quote.Banks, &z.PCRs)
 	quote := z.Quote
+	if quote.ExtraData == nil && z.Statement != nil {
+		bound := verdict.QuoteData(z.Statement, z.Nonces)
+		quote.ExtraData = bound[:]
+	}
 	if quote.PCRDigest == nil {
 		digest := sha256.Sum256(values)
 		quote.PCRDigest = digest[:]
@@ -233,6 +274,31 @@ func (z *Azure) Expected() attest.AzureExpected {
 			Nonce: z.Quote.ExtraData, Required: []int{0, 11}, Values: attest.PCRs{11: z.PCRs[11]}, RequireSafe: true,
 		},
 	}
+}
+
+// Input returns what accepts the evidence of a statement as it is now: its own roots,
+// paravisor, PCRs and nonce.
+func (z *Azure) Input(t testing.TB) attest.Input {
+	t.Helper()
+	e := entry(attest.AzureSNP)
+	in := attest.Input{Trust: attest.Trust{Azure: attest.AzureTrust{VMIDs: z.Expected().VMIDs, RequireSecureBoot: true}}}
+	if z.TDX != nil {
+		e.Kind = string(attest.AzureTDX)
+		in.Trust.TDX = z.TDX.Trust()
+		in.References.Floors.TDX = &verdict.TDXFloor{Evaluation: 17}
+	} else {
+		trust := z.Trust(t)
+		in.Trust.SNPRoots, in.Trust.MinTCB, in.Trust.SNP = trust.SNPRoots, trust.MinTCB, trust.SNP
+	}
+	in.Trust.Kinds = []attest.Kind{attest.Kind(e.Kind)}
+	measurement := z.Expected().Measurements[0]
+	e.Measurement, e.Events, e.Registers = hex.EncodeToString(measurement[:]), fmt.Sprintf("pcr%d", attest.EventRegister), map[string]string{}
+	for _, i := range []int{4, 11, 12, 13} {
+		e.Registers[fmt.Sprintf("pcr%d", i)] = hex.EncodeToString(z.PCRs[i][:])
+	}
+	in.References.V, in.References.Entries = 1, []verdict.ReferenceEntry{e}
+	copy(in.MyNonce[:], z.Nonces)
+	return in
 }
 
 // Trust accepts the platform of a VM with SEV-SNP.

@@ -64,8 +64,8 @@ func (f *reader) azure(c *Case, p *Policy, what string, paravisors []string) (a 
 }
 
 // evidence is what was read, as an item of a collection.
-func (a *azureCase) evidence() attest.Item {
-	return attest.Item{Nested: &attest.Collection{Type: attest.TypeAzure, Items: a.items}}
+func (a *azureCase) evidence(collectionType string) attest.Item {
+	return attest.Item{Nested: &attest.Collection{Type: collectionType, Items: a.items}}
 }
 
 // tell puts what was found into the report.
@@ -100,7 +100,7 @@ func (f *reader) azureSNP(r *Report) error {
 	if len(p.MRTD) > 0 || len(p.RTMR) > 0 {
 		return unsupported("mrtd and rtmr are of TDX: a VM of Azure with SNP has measurements")
 	}
-	data, err := collection(a.evidence(), endorsements)
+	data, err := collection(a.evidence(attest.TypeAzureSNP), endorsements)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (f *reader) azureTDX(r *Report) error {
 		return err
 	}
 	a.items[attest.LabelTDQuote] = attest.Item{MediaType: attest.TypeTDXQuote, Value: quote}
-	data, err := collection(a.evidence(), nil)
+	data, err := collection(a.evidence(attest.TypeAzureTDX), nil)
 	if err != nil {
 		return err
 	}
