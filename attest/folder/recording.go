@@ -61,6 +61,18 @@ var (
 		attest.LabelQuote:     {"quote.bin", attest.TypeTPMAttest, attest.IndicatorEvidence},
 		attest.LabelSignature: {"signature.bin", attest.TypeTPMSignature, attest.IndicatorEvidence},
 		attest.LabelAKPublic:  {"ak.bin", attest.TypeTPMPublic, attest.IndicatorEvidence},
+		attest.LabelHCLReport: {"hcl.bin", attest.TypeHCLReport, attest.IndicatorEvidence},
+		attest.LabelTDQuote:   {"td.bin", attest.TypeTDXQuote, attest.IndicatorEvidence},
+	}
+	// quoteParts are the names of parts by the labels in the collection of a quote, and
+	// quoteKinds the kinds whose evidence is one, with the labels that it has.
+	quoteParts = map[string]string{
+		attest.LabelSignature: "signature", attest.LabelAKPublic: "ak_public", attest.LabelHCLReport: "hcl_report", attest.LabelTDQuote: "td_quote",
+	}
+	quoteKinds = map[string]quoteKind{
+		attest.TypeTPMQuote: {attest.TPM, []string{attest.LabelQuote, attest.LabelSignature, attest.LabelAKPublic}},
+		attest.TypeAzureSNP: {attest.AzureSNP, []string{attest.LabelQuote, attest.LabelSignature, attest.LabelAKPublic, attest.LabelHCLReport}},
+		attest.TypeAzureTDX: {attest.AzureTDX, []string{attest.LabelQuote, attest.LabelSignature, attest.LabelAKPublic, attest.LabelHCLReport, attest.LabelTDQuote}},
 	}
 	// The types of the files are the labels, but for those in endorsementTypes.
 	recordedEndorsements = map[string]recordedItem{
@@ -100,6 +112,11 @@ var (
 type recordedKind struct {
 	kind         attest.Kind
 	format, file string
+}
+
+type quoteKind struct {
+	kind   attest.Kind
+	labels []string
 }
 
 type recordedChain struct {
@@ -225,8 +242,10 @@ func kindOf(collection []byte) string {
 	if k, ok := recordedKinds[evidence.MediaType]; ok {
 		return string(k.kind)
 	}
-	if evidence.Nested != nil && evidence.Nested.Type == attest.TypeTPMQuote {
-		return string(attest.TPM)
+	if evidence.Nested != nil {
+		if k, ok := quoteKinds[evidence.Nested.Type]; ok {
+			return string(k.kind)
+		}
 	}
 	return "unknown"
 }
@@ -249,11 +268,15 @@ func split(c *Case, collection []byte) (map[string][]byte, bool) {
 	case alone:
 		c.Kind, c.Format, c.Evidence = string(kind.kind), kind.format, kind.file
 		files[c.Evidence] = evidence.Value
-	case evidence.Nested != nil && evidence.Nested.Type == attest.TypeTPMQuote:
-		c.Kind, c.Format, c.Evidence = string(attest.TPM), "tpm-quote", recordedQuote[attest.LabelQuote].file
-		c.Parts = map[string]string{"signature": "signature.bin", "ak_public": "ak.bin", "pcrs": "pcrs.json"}
-		for label, item := range recordedQuote {
-			files[item.file] = evidence.Nested.Items[label].Value
+	case evidence.Nested != nil && quoteKinds[evidence.Nested.Type].kind != "":
+		k := quoteKinds[evidence.Nested.Type]
+		c.Kind, c.Format, c.Evidence, c.Parts = string(k.kind), "tpm-quote", recordedQuote[attest.LabelQuote].file, map[string]string{"pcrs": "pcrs.json"}
+		for _, label := range k.labels {
+			file := recordedQuote[label].file
+			files[file] = evidence.Nested.Items[label].Value
+			if part, ok := quoteParts[label]; ok {
+				c.Parts[part] = file
+			}
 		}
 		if files["pcrs.json"], err = pcrFileOf(files[c.Evidence], evidence.Nested.Items[attest.LabelPCRs].Value); err != nil {
 			return nil, false
@@ -361,11 +384,21 @@ func joinEvidence(c *Case, read func(string) ([]byte, error)) (attest.Item, erro
 			return attest.Item{MediaType: mediaType, Value: data, Indicator: attest.IndicatorEvidence}, err
 		}
 	}
-	if c.Kind != string(attest.TPM) || c.Format != "tpm-quote" {
+	collectionType := ""
+	for name, k := range quoteKinds {
+		if c.Kind == string(k.kind) && c.Format == "tpm-quote" {
+			collectionType = name
+		}
+	}
+	if collectionType == "" {
 		return attest.Item{}, unsupported("a statement of kind %s in format %s is not appraised by this version", quote(c.Kind), quote(c.Format))
 	}
 	items := map[string]attest.Item{}
-	for label, name := range map[string]string{attest.LabelQuote: c.Evidence, attest.LabelSignature: c.Parts["signature"], attest.LabelAKPublic: c.Parts["ak_public"]} {
+	for _, label := range quoteKinds[collectionType].labels {
+		name := c.Evidence
+		if part, ok := quoteParts[label]; ok {
+			name = c.Parts[part]
+		}
 		data, err := read(name)
 		if err != nil {
 			return attest.Item{}, err
@@ -392,14 +425,14 @@ func joinEvidence(c *Case, read func(string) ([]byte, error)) (attest.Item, erro
 		return attest.Item{}, verdict.Refuse(verdict.TPMSelection, "appraising evidence folder: the values are named as other PCRs than the quote selects")
 	}
 	items[attest.LabelPCRs] = attest.Item{MediaType: attest.TypeTPMPCRs, Value: pcrs.Concatenate(), Indicator: attest.IndicatorEvidence}
-	return attest.Item{Nested: &attest.Collection{Type: attest.TypeTPMQuote, Items: items}}, nil
+	return attest.Item{Nested: &attest.Collection{Type: collectionType, Items: items}}, nil
 }
 
 // bind demands what a statement and its nonces say of the evidence.
 func (c *Case) bind(statement, nonces []byte) {
 	var bound string
 	switch c.Kind {
-	case string(attest.TPM):
+	case string(attest.TPM), string(attest.AzureSNP), string(attest.AzureTDX):
 		data := verdict.QuoteData(statement, nonces)
 		bound = hex.EncodeToString(data[:])
 		c.Policy.TPMNonce = &bound
@@ -456,7 +489,7 @@ func ReadRecording(fsys fs.FS) (r Recording, ok bool, err error) {
 // returns one that demands that.
 func (f *reader) checkBound(c *Case) (Policy, error) {
 	switch attest.Kind(c.Kind) {
-	case attest.SNP, attest.SimulatedSNP, attest.TDX, attest.SimulatedTDX, attest.TPM:
+	case attest.SNP, attest.SimulatedSNP, attest.TDX, attest.SimulatedTDX, attest.TPM, attest.AzureSNP, attest.AzureTDX:
 	default:
 		return Policy{}, unsupported("a statement of kind %s is not looked at by this version", quote(c.Kind))
 	}
@@ -484,7 +517,7 @@ func (f *reader) checkBound(c *Case) (Policy, error) {
 
 // Appraised is the report of a recording that a relying party appraised again.
 func (r *Recording) Appraised(result attest.Result) Report {
-	report := Report{Case: r.Case, Measurement: result.Measurement, Claims: result.Claims, Relaxed: result.Relaxed, GCE: result.GCE, OwnRoots: true, Simulated: result.Simulated,
+	report := Report{Case: r.Case, Measurement: result.Measurement, Claims: result.Claims, Relaxed: result.Relaxed, GCE: result.GCE, Azure: result.Azure, OwnRoots: true, Simulated: result.Simulated,
 		Status: result.Status, Advisories: result.Advisories}
 	if result.ProductLine != "" {
 		report.SNP = platform(&result)

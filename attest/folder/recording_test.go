@@ -3,6 +3,7 @@
 package folder_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -43,7 +44,7 @@ func TestStatement(t *testing.T) {
 		"a statement that is gone":   {func(f fstest.MapFS, _ object) { delete(f, "statement.json") }, "", "statement.json"},
 		"nonces that are gone":       {func(f fstest.MapFS, _ object) { delete(f, "nonces.bin") }, "", "nonces.bin"},
 		"a quote's nonce":            {policy("nonce", "00"), verdict.EvidenceBinding, "another binding than its statement"},
-		"of another kind":            {member("kind", "azure-snp"), verdict.EvidenceUnsupported, "a statement of kind"},
+		"of another kind":            {member("kind", "sgx"), verdict.EvidenceUnsupported, "a statement of kind"},
 		"under a relying party's":    {policy("daemon", object{"trust": "trust.yaml", "head": "head.json"}), verdict.EvidenceUnsupported, "policy.daemon"},
 		"of the simulator, strictly": {member("kind", "sim-snp"), verdict.EvidenceUnsupported, "is not appraised"},
 	} {
@@ -102,6 +103,49 @@ func TestRecordLimits(t *testing.T) {
 	wantRefusal(t, "no case", err, "", folder.CaseName)
 	if daemon {
 		t.Error("nothing is a recording")
+	}
+}
+
+// TestRecordAzure: the parts of Azure's evidence are files of their own, which give its
+// bytes back, and of which none is left out.
+func TestRecordAzure(t *testing.T) {
+	for kind, z := range map[string]*attesttest.Azure{"azure-snp": attesttest.NewAzureSNP(t, nil), "azure-tdx": attesttest.NewAzureTDX(t, nil)} {
+		collection := z.State(t, attesttest.Statement(t), attesttest.Nonce(1)).Collection(t)
+		items := collection.Items[attest.LabelEvidence].Nested.Items
+		for label, item := range items { // as a daemon marks them
+			item.Indicator = attest.IndicatorEvidence
+			items[label] = item
+		}
+		made, err := collection.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := folder.Record(folder.Case{Name: "made", At: attesttest.At}, folder.Recording{Collection: made})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fsys := fstest.MapFS{}
+		for name, data := range files {
+			fsys[name] = &fstest.MapFile{Data: data}
+		}
+		r, daemon, err := folder.ReadRecording(fsys)
+		if err != nil || !daemon || string(r.Collection) != string(made) || r.Case.Kind != kind || r.Case.Format != "tpm-quote" || files["hcl.bin"] == nil || (files["td.bin"] != nil) != (kind == "azure-tdx") || files["collection.cmw"] != nil {
+			t.Errorf("%s: got %+v, %t, %v", kind, r.Case, daemon, err)
+		}
+		if r.Case.Policy.TPMNonce == nil || r.Case.Policy.ReportData != nil {
+			t.Errorf("%s: the policy demands %+v", kind, r.Case.Policy)
+		}
+		delete(fsys, "hcl.bin")
+		_, _, err = folder.ReadRecording(fsys)
+		wantRefusal(t, kind, err, "", "hcl.bin")
+		// What cannot be taken apart is kept whole, by its kind.
+		delete(items, attest.LabelSignature)
+		if made, err = collection.Marshal(); err != nil {
+			t.Fatal(err)
+		}
+		if files, err = folder.Record(folder.Case{Name: "made", At: attesttest.At}, folder.Recording{Collection: made}); err != nil || string(files["collection.cmw"]) != string(made) || !bytes.Contains(files[folder.CaseName], []byte(kind)) {
+			t.Errorf("%s, without a signature: %v", kind, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package trust
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"slices"
 	"time"
 
@@ -126,15 +127,32 @@ func (c Config) appraise(collection []byte, q Question, at time.Time) (Appraisal
 // issuerOf is what the gate needs of an appraisal to judge the issuer by itself.
 func issuerOf(r attest.Result) verdict.Issuer {
 	i := verdict.Issuer{Digest: r.StatementDigest, Statement: r.Statement, Kind: string(r.Kind), Measurement: r.Measurement, Chip: r.Chip()}
-	if r.Kind != attest.TDX && r.Kind != attest.SimulatedTDX {
+	var names []string
+	switch r.Kind {
+	case attest.TDX, attest.SimulatedTDX:
+		names = verdict.TDXRegisters
+	case attest.AzureSNP, attest.AzureTDX:
+		names = azureRegisters
+	default:
 		return i
 	}
 	i.Registers = map[string]string{}
-	for _, name := range verdict.TDXRegisters {
+	for _, name := range names {
 		i.Registers[name] = r.Registers[name]
 	}
 	return i
 }
+
+// azureRegisters are the PCRs that an entry can pin: those that software cannot reset,
+// but for that of the event list.
+var azureRegisters = func() (names []string) {
+	for i := range 16 {
+		if i != attest.EventRegister {
+			names = append(names, fmt.Sprintf("pcr%d", i))
+		}
+	}
+	return names
+}()
 
 // headRounds is how often daemon and relying party exchange heads before one gives
 // up: each may bring the other a newer one, and owners may sign meanwhile.

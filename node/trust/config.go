@@ -106,7 +106,8 @@ type Owners struct {
 
 // TEE says which evidence is believed (attest.Trust). The zero value believes none.
 type TEE struct {
-	// Kinds are snp, tdx and tpm, or a simulator alone: sim-snp or sim-tdx.
+	// Kinds are snp, tdx, tpm, azure-snp and azure-tdx, or a simulator alone: sim-snp or
+	// sim-tdx.
 	Kinds []string `yaml:"kinds"`
 	// SNPProducts are the AMD product lines that are accepted, by AMD's roots:
 	// Milan, Genoa, Turin.
@@ -121,10 +122,13 @@ type TEE struct {
 	GCE *GCE `yaml:"gce,omitempty"`
 	// MinTCB is a floor besides that of the references.
 	MinTCB TCB `yaml:"min-tcb,omitempty"`
-	// SNP is what else is demanded of SNP evidence, the simulator's included.
+	// SNP is what else is demanded of SNP evidence, the simulator's and that of Azure's
+	// VMs included.
 	SNP SNP `yaml:"snp,omitempty"`
-	// TDX is what is demanded of TDX evidence, the simulator's included.
+	// TDX is what is demanded of TDX evidence, in the same way.
 	TDX TDX `yaml:"tdx,omitempty"`
+	// Azure is what else is demanded of Azure's VMs.
+	Azure Azure `yaml:"azure,omitempty"`
 
 	// The relaxations of attest.Trust.
 	AllowDebug        bool     `yaml:"allow-debug,omitempty"`
@@ -296,7 +300,7 @@ func (c Config) check() (string, error) {
 
 func (t TEE) check() (string, error) {
 	if len(t.Kinds) == 0 {
-		return "tee.kinds", verdict.Misused("name what you trust: snp, tdx, tpm, or for development sim-snp or sim-tdx alone", "none, want at least one")
+		return "tee.kinds", verdict.Misused("name what you trust: snp, tdx, tpm, azure-snp, azure-tdx, or for development sim-snp or sim-tdx alone", "none, want at least one")
 	}
 	needs := map[string]struct {
 		key  string
@@ -305,13 +309,15 @@ func (t TEE) check() (string, error) {
 		verdict.KindSNP:          {"tee.snp-products", len(t.SNPProducts) > 0},
 		verdict.KindTPM:          {"tee.ek-cas", len(t.EKCAs)+len(t.AKCAs) > 0 || t.GCE != nil},
 		verdict.KindTDX:          {"tee.tdx.root", t.TDX.Root != ""},
+		verdict.KindAzureSNP:     {"tee.snp-products", len(t.SNPProducts) > 0},
+		verdict.KindAzureTDX:     {"tee.tdx.root", t.TDX.Root != ""},
 		verdict.KindSimulatedSNP: {"tee.simulator-roots", len(t.SimulatorRoots) > 0},
 		verdict.KindSimulatedTDX: {"tee.simulator-roots", len(t.SimulatorRoots) > 0},
 	}
 	for i, kind := range t.Kinds {
 		need, known := needs[kind]
 		if !known {
-			return "tee.kinds", fmt.Errorf("got %.32q, want snp, tdx, tpm, sim-snp or sim-tdx", kind)
+			return "tee.kinds", fmt.Errorf("got %.32q, want snp, tdx, tpm, azure-snp, azure-tdx, sim-snp or sim-tdx", kind)
 		}
 		if slices.Contains(t.Kinds[:i], kind) {
 			return "tee.kinds", fmt.Errorf("%s is there twice", kind)
@@ -328,7 +334,8 @@ func (t TEE) check() (string, error) {
 		need := needs[kind]
 		uses := func(k string) bool { return needs[k].key == need.key }
 		if need.have && !slices.ContainsFunc(t.Kinds, uses) {
-			return need.key, fmt.Errorf("given, and kind %s is not accepted", kind)
+			users := slices.DeleteFunc(slices.Sorted(maps.Keys(needs)), func(k string) bool { return !uses(k) })
+			return need.key, fmt.Errorf("given, and kind %s is not accepted", strings.Join(users, " or "))
 		}
 	}
 	if t.GCE != nil && len(t.EKCAs) > 0 {
@@ -346,7 +353,10 @@ func (t TEE) check() (string, error) {
 	if key, err := t.SNP.check(out); err != nil {
 		return key, err
 	}
-	return t.TDX.check(out)
+	if key, err := t.TDX.check(out); err != nil {
+		return key, err
+	}
+	return t.Azure.check(out)
 }
 
 // OwnerSet returns the owners in our format.
@@ -381,6 +391,7 @@ func (t TEE) trust() (attest.Trust, error) {
 		AllowDebug:      t.AllowDebug,
 		AllowMigratable: t.AllowMigratable, AllowSMT: t.AllowSMT, AllowVMPLs: t.AllowVMPLs, AllowMaskedChipID: t.AllowMaskedChipID,
 		AllowNoCRL: t.AllowNoCRL, AllowNoFloor: t.AllowNoFloor, AllowUnsafeClock: t.AllowUnsafeClock,
+		Azure: attest.AzureTrust{VMIDs: t.Azure.VMIDs, RequireSecureBoot: t.Azure.RequireSecureBoot},
 	}
 	for _, kind := range t.Kinds {
 		out.Kinds = append(out.Kinds, attest.Kind(kind))

@@ -156,7 +156,7 @@ func TestConfigMisuse(t *testing.T) {
 		{"simulators side by side", replace("- sim-snp", "- sim-snp\n    - sim-tdx"), "sim-snp is there beside other kinds", ""},
 		{"simulated TDX in production", chain(replace("profile: development", "profile: production"), replace("- sim-snp", "- sim-tdx"), remove("allow-unwitnessed:")), "tee.kinds: a simulator needs profile", ""},
 		{"kind that does not exist", replace("- sim-snp", "- sgx"), `tee.kinds: got "sgx"`, ""},
-		{"root of a kind that is not accepted", replace("- sim-snp", "- snp\n  snp-products:\n    - Milan"), "tee.simulator-roots: given, and kind sim-snp is not accepted", ""},
+		{"root of a kind that is not accepted", replace("- sim-snp", "- snp\n  snp-products:\n    - Milan"), "tee.simulator-roots: given, and kind sim-snp or sim-tdx is not accepted", ""},
 		{"no kind", replace("  kinds:\n    - sim-snp\n", ""), "tee.kinds: none", "name what you trust"},
 		{"root that is no digest", replace("- sha256:", "- sha1:"), "simulator-roots: got", ""},
 		{"node", replace("node: spiffe://", "node: https://"), "node: ", ""},

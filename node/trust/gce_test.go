@@ -30,7 +30,8 @@ func TestTEEConfig(t *testing.T) {
 	c := good(t)
 	c.Profile, c.AllowUnwitnessed = verdict.Production, false
 	c.TEE = trust.TEE{
-		Kinds: []string{"snp", "tdx", "tpm"}, SNPProducts: []string{"Milan"}, AKCAs: []string{caPEM(t)}, GCE: &gce, MinTCB: trust.TCB{SNP: 1}, SNP: snp, TDX: tdx,
+		Kinds: []string{"snp", "tdx", "tpm", "azure-snp"}, SNPProducts: []string{"Milan"}, AKCAs: []string{caPEM(t)}, GCE: &gce, MinTCB: trust.TCB{SNP: 1}, SNP: snp, TDX: tdx,
+		Azure:      trust.Azure{RequireSecureBoot: true},
 		AllowDebug: true, AllowMigratable: true, AllowSMT: true, AllowVMPLs: []uint32{2}, AllowMaskedChipID: true, AllowNoCRL: true, AllowNoFloor: true, AllowUnsafeClock: true,
 	}
 	for field := range reflect.ValueOf(c.TEE).Type().Fields() {

@@ -79,12 +79,16 @@ var (
 // check returns the key of what is wrong beside the kinds and roots of t, and what.
 func (s SNP) check(t attest.Trust) (string, error) {
 	for _, kind := range t.Kinds {
-		if kind == attest.SNP || kind == attest.SimulatedSNP {
+		switch kind {
+		case attest.SNP, attest.AzureSNP:
+			return "tee.snp", t.SNP.Check(attest.SNP, t.SNPRoots)
+		case attest.SimulatedSNP:
 			return "tee.snp", t.SNP.Check(kind, t.SNPRoots)
+		default:
 		}
 	}
 	if !reflect.DeepEqual(s, SNP{}) {
-		return "tee.snp", errors.New("given, and neither kind snp nor sim-snp is accepted")
+		return "tee.snp", errors.New("given, and none of the kinds snp, azure-snp and sim-snp is accepted")
 	}
 	return "", nil
 }

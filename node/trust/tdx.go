@@ -62,12 +62,16 @@ type TDX struct {
 // check returns the key of what is wrong beside the kinds of t, and what.
 func (x TDX) check(t attest.Trust) (string, error) {
 	for _, kind := range t.Kinds {
-		if kind == attest.TDX || kind == attest.SimulatedTDX {
+		switch kind {
+		case attest.TDX, attest.AzureTDX:
+			return "tee.tdx", t.TDX.Check(attest.TDX)
+		case attest.SimulatedTDX:
 			return "tee.tdx", t.TDX.Check(kind)
+		default:
 		}
 	}
 	if !reflect.DeepEqual(x, TDX{}) {
-		return "tee.tdx", errors.New("given, and neither kind tdx nor sim-tdx is accepted")
+		return "tee.tdx", errors.New("given, and none of the kinds tdx, azure-tdx and sim-tdx is accepted")
 	}
 	return "", nil
 }

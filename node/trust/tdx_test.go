@@ -140,7 +140,7 @@ func TestTDXConfigMisuse(t *testing.T) {
 	t.Run("a root of a kind that is not accepted", func(t *testing.T) {
 		c := good(t)
 		c.TEE.TDX.Root = "intel"
-		if _, err := c.Encode(); err == nil || !strings.Contains(err.Error(), "tee.tdx.root: given, and kind tdx is not accepted") {
+		if _, err := c.Encode(); err == nil || !strings.Contains(err.Error(), "tee.tdx.root: given, and kind azure-tdx or tdx is not accepted") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -221,13 +221,13 @@ func (a *app) addEntries(path string, entries []verdict.ReferenceEntry) (string,
 	if err := file.Write(path, data, file.Public); err != nil {
 		return "", err
 	}
-	of := func(kind string) bool {
-		return slices.ContainsFunc(refs.Entries, func(x verdict.ReferenceEntry) bool { return x.Kind == kind })
+	of := func(kinds ...string) bool {
+		return slices.ContainsFunc(refs.Entries, func(x verdict.ReferenceEntry) bool { return slices.Contains(kinds, x.Kind) })
 	}
-	if refs.Floors.SNP == nil && of(verdict.KindSNP) {
+	if refs.Floors.SNP == nil && of(verdict.KindSNP, verdict.KindAzureSNP) {
 		a.warn("%s sets no floor for the firmware of SEV-SNP processors: any old one is accepted", path)
 	}
-	if refs.Floors.TDX == nil && of(verdict.KindTDX) {
+	if refs.Floors.TDX == nil && of(verdict.KindTDX, verdict.KindAzureTDX) {
 		a.warn("%s sets no floor for what Intel says of TDX platforms: old collateral counts until it ends", path)
 	}
 	return fmt.Sprintf("%s: %d entries, %d of them new; next: assay head sign\n", printable(path), len(refs.Entries), len(entries)), nil
