@@ -83,10 +83,11 @@ func ActivationNeeded(collection []byte, in Input) (needed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if kind, err := kindOf(c); err != nil || kind != TPM {
+	kind, err := kindOf(c)
+	if err != nil || kind != TPM && kind != SVSM {
 		return false, err
 	}
-	keys, err := tpmKeysOf(c)
+	keys, err := activatedKeys(c, kind)
 	if err != nil {
 		return false, err
 	}
@@ -98,20 +99,19 @@ func ActivationNeeded(collection []byte, in Input) (needed bool, err error) {
 }
 
 // NewChallenge makes a challenge for the keys of a TPM's collection. It draws a
-// fresh secret from crypto/rand, and says nothing about the endorsement key's
-// certificate: Appraise does.
+// fresh secret from crypto/rand, and says nothing about who vouches for the endorsement
+// key, a certificate or an SVSM's report: Appraise does.
 func NewChallenge(collection []byte) (challenge Challenge, err error) {
 	defer recoverMalformed(&err)
 	c, err := ParseCollection(collection)
 	if err != nil {
 		return Challenge{}, err
 	}
-	if kind, err := kindOf(c); err != nil {
+	kind, err := kindOf(c)
+	if err != nil {
 		return Challenge{}, err
-	} else if kind != TPM {
-		return Challenge{}, verdict.Refuse(verdict.EvidenceKind, "making challenge: evidence is of kind %s, want %s", kind, TPM)
 	}
-	keys, err := tpmKeysOf(c)
+	keys, err := activatedKeys(c, kind)
 	if err != nil {
 		return Challenge{}, err
 	}
@@ -149,6 +149,17 @@ func (c Challenge) Prove(answer []byte) (KnownAK, error) {
 		return KnownAK{}, verdict.Refuse(verdict.TPMAK, "checking activation: the answer is wrong, so the attestation key is not in the TPM of the endorsement key")
 	}
 	return c.known, nil
+}
+
+// activatedKeys are the keys of a TPM that can show that it holds both.
+func activatedKeys(c Collection, kind Kind) (tpmKeys, error) {
+	switch kind {
+	case TPM:
+		return tpmKeysOf(c)
+	case SVSM:
+		return svsmKeysOf(c)
+	}
+	return tpmKeys{}, verdict.Refuse(verdict.EvidenceKind, "making challenge: evidence is of kind %s, want %s or %s", kind, TPM, SVSM)
 }
 
 // tpmKeys are the keys of a TPM's collection.

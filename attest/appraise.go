@@ -34,6 +34,9 @@ const (
 	AzureSNP Kind = verdict.KindAzureSNP
 	// AzureTDX is the same on TDX.
 	AzureTDX Kind = verdict.KindAzureTDX
+	// SVSM is AMD SEV-SNP with an SVSM, which the hardware measures and which runs the
+	// guest's TPM where the guest cannot reach it.
+	SVSM Kind = verdict.KindSVSM
 )
 
 // A Binding says what ties evidence to hardware.
@@ -49,6 +52,9 @@ const (
 	// BindingHCL: the hardware's report names the data that names the attestation key
 	// of the TPM, and the paravisor (Azure's HCL) that it measures runs that TPM.
 	BindingHCL Binding = "hcl"
+	// BindingSVSM: the hardware's report, which only the SVSM can ask for, names the
+	// endorsement key of the TPM, and the SVSM that it measures runs that TPM.
+	BindingSVSM Binding = "svsm"
 	// BindingSimulated: nothing.
 	BindingSimulated Binding = "simulated"
 )
@@ -90,8 +96,8 @@ type Trust struct {
 	AllowMigratable bool
 	// AllowSMT accepts an SNP guest that may share a core with a stranger.
 	AllowSMT bool
-	// AllowVMPLs are accepted privilege levels besides 0. On Azure 0 is the paravisor's,
-	// and no other is accepted.
+	// AllowVMPLs are accepted privilege levels besides 0. On Azure and with an SVSM 0 is
+	// the paravisor's or the SVSM's, and no other is accepted.
 	AllowVMPLs []uint32
 	// AllowMaskedChipID accepts a report whose host hides the chip's ID.
 	AllowMaskedChipID bool
@@ -402,6 +408,8 @@ func appraiseEvidence(c Collection, in *evidenceInput, at time.Time) (Result, er
 		return appraiseTDX(c, kind, in, at)
 	case AzureSNP, AzureTDX:
 		return appraiseAzure(c, kind, in, at)
+	case SVSM:
+		return appraiseSVSM(c, in, at)
 	case SNP, SimulatedSNP:
 	}
 	return appraiseSNP(c, kind, in, at)
@@ -420,6 +428,8 @@ func kindOf(c Collection) (Kind, error) {
 		return AzureSNP, nil
 	case item.Nested != nil && item.Nested.Type == TypeAzureTDX:
 		return AzureTDX, nil
+	case item.Nested != nil && item.Nested.Type == TypeSVSM:
+		return SVSM, nil
 	case item.MediaType == TypeSNPReport:
 		return SNP, nil
 	case item.MediaType == TypeSimSNPReport:

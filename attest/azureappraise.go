@@ -35,7 +35,7 @@ func (t *AzureTrust) Check() error {
 // paravisor. Others are their own.
 func (k Kind) platform() Kind {
 	switch k {
-	case AzureSNP:
+	case AzureSNP, SVSM:
 		return SNP
 	case AzureTDX:
 		return TDX

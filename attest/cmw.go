@@ -114,6 +114,15 @@ const (
 	LabelTDQuote = "td-quote"
 )
 
+// Labels of the collection of a guest with an SVSM, beside those of a quote.
+const (
+	// LabelSVSMReport is the SNP report that the SVSM asked for.
+	LabelSVSMReport = "svsm-report"
+	// LabelSVSMManifest is what the report is about besides its nonce: the endorsement
+	// key of the SVSM's TPM as TPMT_PUBLIC.
+	LabelSVSMManifest = "svsm-manifest"
+)
+
 // Media types of records.
 const (
 	TypeStatement    = "application/vnd.assay.issuer-statement+json"
@@ -145,6 +154,9 @@ const (
 	// of a confidential VM of Azure, by what vouches for its paravisor.
 	TypeAzureSNP = "tag:github.com,2026:assayd/assay/azure-snp/v1"
 	TypeAzureTDX = "tag:github.com,2026:assayd/assay/azure-tdx/v1"
+	// TypeSVSM is the type of the collection that is the evidence of a guest of SEV-SNP
+	// with an SVSM.
+	TypeSVSM = "tag:github.com,2026:assayd/assay/svsm/v1"
 	// TypeEndorsements is the type of the endorsements' collection.
 	TypeEndorsements = "tag:github.com,2026:assayd/assay/endorsements/v1"
 )

@@ -2,7 +2,11 @@
 
 package attest
 
-import "crypto/x509"
+import (
+	"crypto/x509"
+
+	"github.com/google/go-tpm/tpm2"
+)
 
 // VerifyQuote verifies a quote by an attestation key in its TPMT_PUBLIC form, for
 // genuine quotes that are bound to no issuer statement.
@@ -53,3 +57,12 @@ func ParseVLEK(der []byte) (VLEK, error) {
 
 // ParseGCEInstance parses Google's extension.
 func ParseGCEInstance(der []byte) (*GCEInstance, error) { return parseGCEInstance(der) }
+
+// ParseSVSMManifest reads the manifest of an SVSM, and encodes it again.
+func ParseSVSMManifest(data []byte) ([]byte, error) {
+	ek, err := parseSVSMManifest(data)
+	if err != nil {
+		return nil, err
+	}
+	return tpm2.Marshal(ek.area), nil
+}

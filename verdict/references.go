@@ -29,10 +29,13 @@ const (
 	KindAzureSNP = "azure-snp"
 	// KindAzureTDX is the same on TDX.
 	KindAzureTDX = "azure-tdx"
+	// KindSVSM is AMD SEV-SNP with an SVSM: SEV-SNP vouches for the SVSM and the
+	// firmware, and the SVSM's TPM for what they started.
+	KindSVSM = "snp-svsm"
 )
 
 // kinds are the kinds that an entry may name.
-var kinds = []string{KindSNP, KindTDX, KindTPM, KindAzureSNP, KindAzureTDX, KindSimulatedSNP, KindSimulatedTDX}
+var kinds = []string{KindSNP, KindTDX, KindTPM, KindAzureSNP, KindAzureTDX, KindSVSM, KindSimulatedSNP, KindSimulatedTDX}
 
 // Simulated tells whether a kind is a simulator, which proves nothing.
 func Simulated(kind string) bool { return kind == KindSimulatedSNP || kind == KindSimulatedTDX }
@@ -211,7 +214,7 @@ func (e ReferenceEntry) check() error {
 			return errors.New("a TPM has no launch measurement")
 		}
 		return e.checkPCRs()
-	case KindAzureSNP, KindAzureTDX:
+	case KindAzureSNP, KindAzureTDX, KindSVSM:
 		return e.checkAzure()
 	default:
 		return fmt.Errorf("kind is %s, want one of %s", quote(e.Kind), strings.Join(kinds, ", "))

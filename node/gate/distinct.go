@@ -59,7 +59,7 @@ func (d Distinct) Of(i verdict.Issuer) string {
 // a guest of each kind is one chip.
 func hardware(kind string) string {
 	switch kind {
-	case verdict.KindAzureSNP:
+	case verdict.KindAzureSNP, verdict.KindSVSM:
 		return verdict.KindSNP
 	case verdict.KindAzureTDX:
 		return verdict.KindTDX
