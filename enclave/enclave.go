@@ -18,6 +18,8 @@ const (
 	KindTDX = verdict.KindTDX
 	// KindAuto is that of KindSNP and KindTDX which the kernel has a provider for.
 	KindAuto = "auto"
+	// KindSVSM is SEV-SNP with an SVSM, whose TPM is a device of the kernel's.
+	KindSVSM = verdict.KindSVSM
 	// KindSimulatedSNP is the simulator of SEV-SNP.
 	KindSimulatedSNP = verdict.KindSimulatedSNP
 	// KindSimulatedTDX is the simulator of TDX.
@@ -76,7 +78,7 @@ type Config struct {
 	AllowSimulator bool
 	// SimulatorDir is the folder that InitCA of simsnp or simtdx made. Simulators only.
 	SimulatorDir string
-	// TPM is the path of the device (KindTPM, /dev/tpmrm0) or of the socket
+	// TPM is the path of the device (KindTPM and KindSVSM, /dev/tpmrm0) or of the socket
 	// (KindSWTPM).
 	TPM string
 	// EKCertificate is a file with the endorsement key's certificate in DER, or
@@ -89,7 +91,7 @@ type Config struct {
 	// shared by two daemons. Kinds with a register only: all but SEV-SNP.
 	StateDir string
 	// Endorsements is a folder with what the processor's maker publishes about it, or
-	// empty. KindSNP, KindTDX and KindAuto only.
+	// empty. KindSNP, KindSVSM, KindTDX and KindAuto only.
 	Endorsements string
 	// Timeout bounds each TPM command and each request to the kernel; zero is
 	// DefaultTimeout.
@@ -103,6 +105,8 @@ func Open(ctx context.Context, config Config) (Attester, error) {
 	switch config.Kind {
 	case KindSNP, KindTDX, KindAuto:
 		return openCVM(ctx, config)
+	case KindSVSM:
+		return openSVSM(ctx, config)
 	case KindSimulatedSNP:
 		return openSimulator(config)
 	case KindSimulatedTDX:
@@ -110,5 +114,5 @@ func Open(ctx context.Context, config Config) (Attester, error) {
 	case KindTPM, KindSWTPM:
 		return openTPM(ctx, config)
 	}
-	return nil, verdict.Misused("want snp, tdx, auto, tpm, swtpm, sim-snp or sim-tdx", "opening TEE: kind is %q", config.Kind)
+	return nil, verdict.Misused("want snp, snp-svsm, tdx, auto, tpm, swtpm, sim-snp or sim-tdx", "opening TEE: kind is %q", config.Kind)
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +29,9 @@ type fakeKernel struct {
 	provider string
 	// report makes outblob and auxblob of an inblob.
 	report func(inblob [64]byte) (out, aux []byte, err error)
+	// service makes outblob, auxblob and manifestblob of the SVSM's vTPM; nil is a guest
+	// without SVSM.
+	service func(nonce [64]byte) (out, aux, manifest []byte, err error)
 	// floor is privlevel_floor, where the provider has levels.
 	floor string
 	// firmware answers requests through /dev/sev-guest.
@@ -46,7 +50,9 @@ type fakeEntry struct {
 	generation, read uint64
 	inblob           []byte
 	privlevel        string
+	service          [3]string // provider, GUID and version of the manifest
 	out, aux         []byte
+	manifest         []byte
 }
 
 const (
@@ -176,6 +182,12 @@ func (k *fakeKernel) Write(path string, data []byte) error {
 			return &fs.PathError{Op: "write", Path: path, Err: syscall.EINVAL}
 		}
 		e.privlevel = string(data)
+	case strings.HasPrefix(filepath.Base(path), "service_"):
+		i := slices.Index([]string{"service_provider", "service_guid", "service_manifest_version"}, filepath.Base(path))
+		if k.service == nil || i < 0 {
+			return &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		}
+		e.service[i] = string(data)
 	default:
 		return &fs.PathError{Op: "write", Path: path, Err: syscall.EINVAL}
 	}
@@ -211,13 +223,21 @@ func (k *fakeKernel) Read(path string, limit int64) ([]byte, error) {
 		}
 	}
 	name := filepath.Base(path)
-	if e := k.entries[filepath.Dir(path)]; e != nil && (name == "outblob" || name == "auxblob") {
+	if e := k.entries[filepath.Dir(path)]; e != nil && slices.Contains([]string{"outblob", "auxblob", "manifestblob"}, name) {
 		if len(e.inblob) == 0 {
 			return nil, &fs.PathError{Op: "read", Path: path, Err: syscall.EINVAL}
 		}
 		if e.out == nil || e.read != e.generation {
 			var err error
-			if e.out, e.aux, err = k.report([64]byte(e.inblob)); err != nil {
+			switch e.service {
+			case [3]string{}:
+				e.out, e.aux, err = k.report([64]byte(e.inblob))
+			case [3]string{"svsm", "c476f1eb-0123-45a5-9641-b4e7dde5bfe3", "0"}:
+				e.out, e.aux, e.manifest, err = k.service([64]byte(e.inblob))
+			default:
+				err = syscall.EINVAL
+			}
+			if err != nil {
 				return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 			}
 			e.read = e.generation
@@ -227,6 +247,9 @@ func (k *fakeKernel) Read(path string, limit int64) ([]byte, error) {
 			if data = e.aux; data == nil {
 				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 			}
+		}
+		if name == "manifestblob" {
+			data = e.manifest
 		}
 		k.put(path, data)
 	}

@@ -82,9 +82,18 @@ type tpmAttester struct {
 	eventKeeper
 }
 
-// openTPM connects to a TPM, makes its keys, and brings event list and register
-// together.
-func openTPM(ctx context.Context, config Config) (_ Attester, err error) {
+// openTPM opens a TPM whose endorsement key has a certificate.
+func openTPM(ctx context.Context, config Config) (Attester, error) {
+	a, err := connectTPM(ctx, config, (*tpmAttester).prepare)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// connectTPM connects to a TPM, makes its keys as prepare does, and brings event list and
+// register together.
+func connectTPM(ctx context.Context, config Config, prepare func(*tpmAttester, Config) error) (_ *tpmAttester, err error) {
 	if config.TPM == "" || config.StateDir == "" {
 		return nil, verdict.Misused("name the TPM and the folder of its event list", "opening TPM: no path, or no state folder")
 	}
@@ -108,7 +117,7 @@ func openTPM(ctx context.Context, config Config) (_ Attester, err error) {
 	}()
 	a := &tpmAttester{conn: conn, eventKeeper: eventKeeper{state: newLock(), store: store}}
 	a.register = a.pcr()
-	if err := conn.with(ctx, func() error { return a.prepare(config) }); err != nil {
+	if err := conn.with(ctx, func() error { return prepare(a, config) }); err != nil {
 		return nil, unavailable("preparing keys", err)
 	}
 	if err := a.recover(ctx); err != nil {
@@ -145,12 +154,8 @@ func (a *tpmAttester) pcr() register {
 
 // prepare loads the keys and collects the endorsements.
 func (a *tpmAttester) prepare(config Config) error {
-	if _, isSocket := a.conn.device.(*socketDevice); isSocket {
-		// No resource manager flushes what a daemon that was killed left behind,
-		// and a TPM has room for three objects.
-		if err := flushAll(a.conn); err != nil {
-			return fmt.Errorf("flushing: %w", err)
-		}
+	if err := a.flushSocket(); err != nil {
+		return err
 	}
 	der, err := ekCertificate(a.conn, config.EKCertificate)
 	if err != nil {
@@ -171,11 +176,10 @@ func (a *tpmAttester) prepare(config Config) error {
 	if err := sameKey(certificate, ekPublic); err != nil {
 		return err
 	}
-	ak, akPublic, err := createPrimary(a.conn, akTemplate)
-	if err != nil {
-		return fmt.Errorf("creating attestation key: %w", err)
+	a.ek = ek
+	if err := a.createAK(); err != nil {
+		return err
 	}
-	a.ek, a.ak, a.akPublic = ek, ak, tpm2.Marshal(akPublic)
 	a.endorsements = attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{
 		attest.LabelEKCertificate: {MediaType: attest.TypeCertificate, Value: der, Indicator: attest.IndicatorEndorsements},
 		attest.LabelEKPublic:      {MediaType: attest.TypeTPMPublic, Value: tpm2.Marshal(ekPublic), Indicator: attest.IndicatorEndorsements},
@@ -188,6 +192,28 @@ func (a *tpmAttester) prepare(config Config) error {
 		return err
 	}
 	a.endorsements.Items[attest.LabelIntermediates] = attest.Item{MediaType: attest.TypeCertificates, Value: chain, Indicator: attest.IndicatorEndorsements}
+	return nil
+}
+
+// flushSocket makes room in a TPM behind a socket. No resource manager flushes what a
+// daemon that was killed left behind, and a TPM has room for three objects.
+func (a *tpmAttester) flushSocket() error {
+	if _, isSocket := a.conn.device.(*socketDevice); !isSocket {
+		return nil
+	}
+	if err := flushAll(a.conn); err != nil {
+		return fmt.Errorf("flushing: %w", err)
+	}
+	return nil
+}
+
+// createAK makes the attestation key.
+func (a *tpmAttester) createAK() error {
+	ak, public, err := createPrimary(a.conn, akTemplate)
+	if err != nil {
+		return fmt.Errorf("creating attestation key: %w", err)
+	}
+	a.ak, a.akPublic = ak, tpm2.Marshal(public)
 	return nil
 }
 

@@ -42,8 +42,13 @@ const (
 	tsmPause = 50 * time.Millisecond
 )
 
-// A tsmReport is what the kernel gave for a request.
-type tsmReport struct{ out, aux []byte }
+// A tsmReport is what the kernel gave for a request. Of a service of an SVSM it gives
+// the manifest too.
+type tsmReport struct{ out, aux, manifest []byte }
+
+// A tsmService is a service of an SVSM that a report is to be about (configfs-tsm-report,
+// service_provider, since 6.11). The zero value is none.
+type tsmService struct{ provider, guid, version string }
 
 // probeTSM returns the name of the kernel's provider.
 func probeTSM(ctx context.Context, k kernelTurn) (string, error) {
@@ -60,12 +65,18 @@ func probeTSM(ctx context.Context, k kernelTurn) (string, error) {
 // privilege levels it asks for the lowest number that it permits: under an SVSM that is
 // not 0. The entry is this request's own.
 func requestTSM(ctx context.Context, k kernelTurn, provider string, inblob [64]byte) (tsmReport, error) {
+	return requestService(ctx, k, provider, tsmService{}, inblob)
+}
+
+// requestService does so for a service of the SVSM, unless it is zero. The SVSM then asks
+// for the report, at its own privilege level.
+func requestService(ctx context.Context, k kernelTurn, provider string, service tsmService, inblob [64]byte) (tsmReport, error) {
 	return do(ctx, k, func(ctx context.Context) (r tsmReport, err error) {
 		err = withEntry(func(entry string) error {
 			if got, err := attribute(entry, "provider"); err != nil || got != provider {
 				return errors.Join(err, fmt.Errorf("the kernel's provider of reports is %.64q, want %q", got, provider))
 			}
-			r, err = tryTSM(ctx, entry, inblob)
+			r, err = tryTSM(ctx, entry, service, inblob)
 			return err
 		})
 		return r, err
@@ -112,17 +123,17 @@ func generation(entry string) (uint64, error) {
 // tryTSM makes a report of an entry. The generation tells that nobody else wrote to it
 // in between, and that our own writes took effect: configfs takes a blob when the file
 // is closed, where an error gets lost.
-func tryTSM(ctx context.Context, entry string, inblob [64]byte) (tsmReport, error) {
+func tryTSM(ctx context.Context, entry string, service tsmService, inblob [64]byte) (tsmReport, error) {
 	for range tsmTries {
 		before, err := generation(entry)
 		if err != nil {
 			return tsmReport{}, err
 		}
-		writes, err := writeRequest(entry, inblob)
+		writes, err := writeRequest(entry, service, inblob)
 		if err != nil {
 			return tsmReport{}, err
 		}
-		r, err := readReport(ctx, entry)
+		r, err := readReport(ctx, entry, service)
 		if err != nil {
 			return tsmReport{}, err
 		}
@@ -139,7 +150,14 @@ func tryTSM(ctx context.Context, entry string, inblob [64]byte) (tsmReport, erro
 
 // writeRequest writes what the report is to be about, and returns how many writes that
 // took.
-func writeRequest(entry string, inblob [64]byte) (writes uint64, err error) {
+func writeRequest(entry string, service tsmService, inblob [64]byte) (writes uint64, err error) {
+	if service != (tsmService{}) {
+		writes, err = writeService(entry, service)
+		if err != nil {
+			return 0, err
+		}
+		return writes + 1, kernel().write(entry+"/inblob", inblob[:])
+	}
 	floor, err := attribute(entry, "privlevel_floor")
 	switch {
 	case err == nil:
@@ -153,9 +171,26 @@ func writeRequest(entry string, inblob [64]byte) (writes uint64, err error) {
 	return writes + 1, kernel().write(entry+"/inblob", inblob[:])
 }
 
+// writeService names a service of the SVSM.
+func writeService(entry string, service tsmService) (writes uint64, err error) {
+	for _, attribute := range []struct{ name, value string }{
+		{"service_provider", service.provider}, {"service_guid", service.guid}, {"service_manifest_version", service.version},
+	} {
+		err := kernel().write(entry+"/"+attribute.name, []byte(attribute.value))
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, fmt.Errorf("the kernel has no %s in %s: this guest has no SVSM, or its kernel cannot ask it, which takes Linux 6.11: %w", attribute.name, tsmFolder, err)
+		}
+		if err != nil {
+			return 0, err
+		}
+		writes++
+	}
+	return writes, nil
+}
+
 // readReport reads the report, which the first read makes. While the kernel is busy
 // with one that was given up it asks again, until ctx ends.
-func readReport(ctx context.Context, entry string) (tsmReport, error) {
+func readReport(ctx context.Context, entry string, service tsmService) (tsmReport, error) {
 	for {
 		out, err := kernel().read(entry+"/outblob", maxBlob)
 		if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EINTR) {
@@ -173,7 +208,11 @@ func readReport(ctx context.Context, entry string) (tsmReport, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return tsmReport{}, err
 		}
-		return tsmReport{out, aux}, nil
+		if service == (tsmService{}) {
+			return tsmReport{out: out, aux: aux}, nil
+		}
+		manifest, err := kernel().read(entry+"/manifestblob", maxBlob)
+		return tsmReport{out, aux, manifest}, err
 	}
 }
 
