@@ -32,7 +32,7 @@ func (t *AzureTrust) Check() error {
 }
 
 // platform is the kind of the hardware that vouches: of a VM of Azure, for its
-// paravisor. Others are their own.
+// paravisor, and for an SVSM. Others are their own.
 func (k Kind) platform() Kind {
 	switch k {
 	case AzureSNP, SVSM:
