@@ -116,7 +116,7 @@ type Trust struct {
 // floors.
 func (t *Trust) check(floors verdict.Floors) error {
 	if len(t.Kinds) == 0 {
-		return verdict.Misused("name the accepted kinds: snp, tdx, tpm, azure-snp, azure-tdx, or a simulator (sim-snp, sim-tdx) alone", "appraising: no kind of TEE is accepted")
+		return verdict.Misused("name the accepted kinds: snp, snp-svsm, tdx, tpm, azure-snp, azure-tdx, or a simulator (sim-snp, sim-tdx) alone", "appraising: no kind of TEE is accepted")
 	}
 	for _, kind := range t.Kinds {
 		missing := ""

@@ -108,6 +108,8 @@ func TestParseConfigMisuse(t *testing.T) {
 		{"tdx with a folder of a simulator", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: tdx, dir: /d}", "tdx takes endorsements and nothing else"},
 		{"snp with a TPM", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: snp, device: /dev/tpmrm0}", "snp takes endorsements and nothing else"},
 		{"auto with a socket", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: auto, socket: /s}", "auto takes endorsements and nothing else"},
+		{"SVSM with a socket", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: snp-svsm, socket: /s}", "snp-svsm takes device and endorsements and nothing else"},
+		{"SVSM with a certificate", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: snp-svsm, ek-certificate: /e}", "snp-svsm takes device and endorsements and nothing else"},
 		{"tpm with endorsements", "tee: {kind: sim-snp, dir: /etc/assay/simulator}", "tee: {kind: tpm, device: /dev/tpmrm0, endorsements: /e}", "tee.endorsements is for"},
 		{"plain HTTP elsewhere", "127.0.0.1:5000", "registry.example:5000", "not on loopback"},
 		{"mirror", "mirror.example/hub", "HTTP://x", "mirrors"},
@@ -137,7 +139,7 @@ func TestParseConfigMisuse(t *testing.T) {
 // TestParseConfigTEE: each kind is read with what it takes.
 func TestParseConfigTEE(t *testing.T) {
 	for _, tee := range []string{"kind: snp", "kind: snp, endorsements: /etc/assay/endorsements", "kind: tdx, endorsements: /etc/assay/endorsements",
-		"kind: auto, endorsements: /etc/assay/endorsements", "kind: tpm, device: /dev/tpmrm0", "kind: sim-tdx, dir: /etc/assay/simulator"} {
+		"kind: auto, endorsements: /etc/assay/endorsements", "kind: tpm, device: /dev/tpmrm0", "kind: snp-svsm", "kind: snp-svsm, device: /dev/tpmrm1, endorsements: /e", "kind: sim-tdx, dir: /etc/assay/simulator"} {
 		text := strings.Replace(goodConfig(newOwner(t).publicPEM), "kind: sim-snp, dir: /etc/assay/simulator", tee, 1)
 		c, err := daemon.ParseConfig("assayd.yaml", []byte(text))
 		if err != nil {
@@ -156,6 +158,20 @@ func TestParseConfigTEE(t *testing.T) {
 		}
 		if _, err := daemon.ParseConfig("assayd.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), "tee.kind "+kind+" proves nothing") && !strings.Contains(err.Error(), "witnesses") {
 			t.Errorf("%s in production: got %v", kind, err)
+		}
+	}
+}
+
+// TestSVSMDevice: the TPM of an SVSM is the first one, unless another is named.
+func TestSVSMDevice(t *testing.T) {
+	for tee, want := range map[string]string{"kind: snp-svsm": "/dev/tpmrm0", "kind: snp-svsm, device: /dev/tpmrm1": "/dev/tpmrm1", "kind: snp": ""} {
+		text := strings.Replace(goodConfig(newOwner(t).publicPEM), "kind: sim-snp, dir: /etc/assay/simulator", tee, 1)
+		c, err := daemon.ParseConfig("assayd.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := daemon.Enclave(&c); got.TPM != want || "kind: "+got.Kind != strings.Split(tee, ",")[0] {
+			t.Errorf("%s: got %+v, want device %q", tee, got, want)
 		}
 	}
 }

@@ -14,6 +14,9 @@ import (
 // Boring tells the flavour of the build.
 const Boring = boring
 
+// Enclave is the TEE that a configuration opens.
+var Enclave = (*Config).enclave
+
 // Verbs is the verb table.
 var Verbs = verbs
 

@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"cmp"
 	"path/filepath"
 
 	"github.com/assayd/assay/enclave"
@@ -10,16 +11,20 @@ import (
 	"github.com/assayd/assay/verdict"
 )
 
+// defaultTPM is the TPM of an SVSM, through the kernel's resource manager.
+const defaultTPM = "/dev/tpmrm0"
+
 // TEE says which trusted execution environment gives evidence.
 type TEE struct {
-	// Kind is snp, tdx, auto (that of the two which the kernel has), tpm, or in
+	// Kind is snp, snp-svsm (with the TPM of an SVSM), tdx, auto (snp or tdx, which the
+	// kernel has), tpm, or in
 	// profile development a simulator: sim-snp or sim-tdx. Required.
 	Kind string `yaml:"kind"`
 	// Dir is the folder of the simulator's authority, from assay dev init.
 	// Required for sim-snp and sim-tdx, misuse otherwise.
 	Dir string `yaml:"dir"`
-	// Device is the TPM's device, as /dev/tpmrm0. One of Device and Socket is
-	// required for tpm.
+	// Device is the TPM's device, as /dev/tpmrm0, which is the default for snp-svsm. One
+	// of Device and Socket is required for tpm.
 	Device string `yaml:"device"`
 	// Socket is the unix socket of swtpm.
 	Socket string `yaml:"socket"`
@@ -30,7 +35,7 @@ type TEE struct {
 	// the authorities that nodes know. Absent: none.
 	Intermediates string `yaml:"intermediates"`
 	// Endorsements is a folder with what AMD or Intel publishes about the processor,
-	// for snp, tdx and auto. It is read for each piece of evidence. Absent: none but
+	// for snp, snp-svsm, tdx and auto. It is read for each piece of evidence. Absent: none but
 	// what the host gives, which nodes do not accept of tdx.
 	Endorsements string `yaml:"endorsements"`
 }
@@ -42,6 +47,10 @@ func (c *Config) checkTEE(f *strictyaml.File) error {
 	case enclave.KindSNP, enclave.KindTDX, enclave.KindAuto:
 		if tpm+t.Dir != "" {
 			return f.Misuse("tee", "", "tee.kind %s takes endorsements and nothing else", t.Kind)
+		}
+	case enclave.KindSVSM:
+		if t.Socket+t.EKCertificate+t.Intermediates+t.Dir != "" {
+			return f.Misuse("tee", "the SVSM vouches for its TPM", "tee.kind %s takes device and endorsements and nothing else", t.Kind)
 		}
 	case verdict.KindSimulatedSNP, verdict.KindSimulatedTDX:
 		if c.Profile != verdict.Development {
@@ -61,12 +70,12 @@ func (c *Config) checkTEE(f *strictyaml.File) error {
 			return f.Misuse("tee.dir", "leave it out", "tee.dir is the simulator's")
 		}
 		if t.Endorsements != "" {
-			return f.Misuse("tee.endorsements", "leave it out", "tee.endorsements is for snp, tdx and auto")
+			return f.Misuse("tee.endorsements", "leave it out", "tee.endorsements is for snp, snp-svsm, tdx and auto")
 		}
 	case "":
-		return f.Misuse("tee", "say kind: snp, tdx, auto or tpm, or sim-snp or sim-tdx in development", "tee.kind is missing")
+		return f.Misuse("tee", "say kind: snp, snp-svsm, tdx, auto or tpm, or sim-snp or sim-tdx in development", "tee.kind is missing")
 	default:
-		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want snp, tdx, auto, tpm, sim-snp or sim-tdx", t.Kind)
+		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want snp, snp-svsm, tdx, auto, tpm, sim-snp or sim-tdx", t.Kind)
 	}
 	return nil
 }
@@ -83,6 +92,9 @@ func (c *Config) enclave() enclave.Config {
 		e.Kind, e.TPM = enclave.KindSWTPM, c.TEE.Socket
 	default:
 		e.TPM = c.TEE.Device
+		if c.TEE.Kind == enclave.KindSVSM {
+			e.TPM = cmp.Or(e.TPM, defaultTPM)
+		}
 	}
 	return e
 }

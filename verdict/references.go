@@ -221,14 +221,14 @@ func (e ReferenceEntry) check() error {
 	}
 }
 
-// AzureRegisters are the PCRs that an entry for Azure always pins: what the firmware
+// AzureRegisters are the PCRs that an entry for Azure, or for an SVSM, always pins: what the firmware
 // started, and the command line, credentials and extensions that a UKI takes from
 // outside. The others are extended by what these say was started, so without them they
 // say what anyone likes.
 var AzureRegisters = []string{"pcr4", "pcr12", "pcr13"}
 
-// checkAzure refuses an entry that leaves open what a VM of Azure runs: the launch
-// measurement is the paravisor's alone.
+// checkAzure refuses an entry that leaves open what a VM of Azure, or one with an SVSM,
+// runs: the launch measurement is that of paravisor or SVSM and firmware alone.
 func (e ReferenceEntry) checkAzure() error {
 	if err := checkHex("measurement", e.Measurement, 48); err != nil {
 		return err

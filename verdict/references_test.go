@@ -91,6 +91,13 @@ func TestReferences(t *testing.T) {
 		{"ends before it begins", entry(0, func(e map[string]any) { e["not_after"] = e["not_before"] }), verdict.HeadMalformed},
 		{"no begin", entry(0, func(e map[string]any) { delete(e, "not_before") }), verdict.HeadMalformed},
 		{"Azure on TDX", entry(3, func(e map[string]any) { e["kind"] = "azure-tdx" }), ""},
+		{"SVSM", entry(3, func(e map[string]any) { e["kind"] = "snp-svsm" }), ""},
+		{"SVSM without its measurement", entry(3, func(e map[string]any) { e["kind"] = "snp-svsm"; delete(e, "measurement") }), verdict.HeadMalformed},
+		{"SVSM without what was started", entry(3, func(e map[string]any) {
+			e["kind"] = "snp-svsm"
+			delete(e["registers"].(map[string]any), "pcr4")
+		}), verdict.HeadMalformed},
+		{"SVSM without event list", entry(3, func(e map[string]any) { e["kind"], e["events"] = "snp-svsm", "none" }), verdict.HeadMalformed},
 		{"Azure without the paravisor", entry(3, func(e map[string]any) { delete(e, "measurement") }), verdict.HeadMalformed},
 		{"Azure with a short measurement", entry(3, func(e map[string]any) { e["measurement"] = zeroSum }), verdict.HeadMalformed},
 		{"Azure without registers", entry(3, func(e map[string]any) { delete(e, "registers") }), verdict.HeadMalformed},

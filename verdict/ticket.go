@@ -228,7 +228,7 @@ type Issuer struct {
 	// SEV-SNP, PPID of TDX, or the SHA-256 of a TPM's endorsement key. Empty where the evidence
 	// does not say.
 	Chip string `json:"chip,omitempty"`
-	// Registers are TDXRegisters of a TD, or the PCRs of a VM of Azure, in hex by name,
+	// Registers are TDXRegisters of a TD, or the PCRs of a VM of Azure or with an SVSM, in hex by name,
 	// also those that no entry pinned: MRTD, or the paravisor's measurement, says
 	// nothing about what was started. Absent for other kinds, where Measurement does.
 	Registers map[string]string `json:"registers,omitempty"`

@@ -58,21 +58,25 @@ var (
 		attest.LabelRegisters: {"registers.json", attest.TypeRegisters, attest.IndicatorEvidence},
 	}
 	recordedQuote = map[string]recordedItem{
-		attest.LabelQuote:     {"quote.bin", attest.TypeTPMAttest, attest.IndicatorEvidence},
-		attest.LabelSignature: {"signature.bin", attest.TypeTPMSignature, attest.IndicatorEvidence},
-		attest.LabelAKPublic:  {"ak.bin", attest.TypeTPMPublic, attest.IndicatorEvidence},
-		attest.LabelHCLReport: {"hcl.bin", attest.TypeHCLReport, attest.IndicatorEvidence},
-		attest.LabelTDQuote:   {"td.bin", attest.TypeTDXQuote, attest.IndicatorEvidence},
+		attest.LabelQuote:        {"quote.bin", attest.TypeTPMAttest, attest.IndicatorEvidence},
+		attest.LabelSignature:    {"signature.bin", attest.TypeTPMSignature, attest.IndicatorEvidence},
+		attest.LabelAKPublic:     {"ak.bin", attest.TypeTPMPublic, attest.IndicatorEvidence},
+		attest.LabelHCLReport:    {"hcl.bin", attest.TypeHCLReport, attest.IndicatorEvidence},
+		attest.LabelTDQuote:      {"td.bin", attest.TypeTDXQuote, attest.IndicatorEvidence},
+		attest.LabelSVSMReport:   {"report.bin", attest.TypeSNPReport, attest.IndicatorEvidence},
+		attest.LabelSVSMManifest: {"manifest.bin", attest.TypeTPMPublic, attest.IndicatorEvidence},
 	}
 	// quoteParts are the names of parts by the labels in the collection of a quote, and
 	// quoteKinds the kinds whose evidence is one, with the labels that it has.
 	quoteParts = map[string]string{
 		attest.LabelSignature: "signature", attest.LabelAKPublic: "ak_public", attest.LabelHCLReport: "hcl_report", attest.LabelTDQuote: "td_quote",
+		attest.LabelSVSMReport: "svsm_report", attest.LabelSVSMManifest: "svsm_manifest",
 	}
 	quoteKinds = map[string]quoteKind{
 		attest.TypeTPMQuote: {attest.TPM, []string{attest.LabelQuote, attest.LabelSignature, attest.LabelAKPublic}},
 		attest.TypeAzureSNP: {attest.AzureSNP, []string{attest.LabelQuote, attest.LabelSignature, attest.LabelAKPublic, attest.LabelHCLReport}},
 		attest.TypeAzureTDX: {attest.AzureTDX, []string{attest.LabelQuote, attest.LabelSignature, attest.LabelAKPublic, attest.LabelHCLReport, attest.LabelTDQuote}},
+		attest.TypeSVSM:     {attest.SVSM, []string{attest.LabelQuote, attest.LabelSignature, attest.LabelAKPublic, attest.LabelSVSMReport, attest.LabelSVSMManifest}},
 	}
 	// The types of the files are the labels, but for those in endorsementTypes.
 	recordedEndorsements = map[string]recordedItem{
@@ -432,7 +436,7 @@ func joinEvidence(c *Case, read func(string) ([]byte, error)) (attest.Item, erro
 func (c *Case) bind(statement, nonces []byte) {
 	var bound string
 	switch c.Kind {
-	case string(attest.TPM), string(attest.AzureSNP), string(attest.AzureTDX):
+	case string(attest.TPM), string(attest.AzureSNP), string(attest.AzureTDX), string(attest.SVSM):
 		data := verdict.QuoteData(statement, nonces)
 		bound = hex.EncodeToString(data[:])
 		c.Policy.TPMNonce = &bound
@@ -489,7 +493,7 @@ func ReadRecording(fsys fs.FS) (r Recording, ok bool, err error) {
 // returns one that demands that.
 func (f *reader) checkBound(c *Case) (Policy, error) {
 	switch attest.Kind(c.Kind) {
-	case attest.SNP, attest.SimulatedSNP, attest.TDX, attest.SimulatedTDX, attest.TPM, attest.AzureSNP, attest.AzureTDX:
+	case attest.SNP, attest.SimulatedSNP, attest.TDX, attest.SimulatedTDX, attest.TPM, attest.AzureSNP, attest.AzureTDX, attest.SVSM:
 	default:
 		return Policy{}, unsupported("a statement of kind %s is not looked at by this version", quote(c.Kind))
 	}

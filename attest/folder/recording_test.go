@@ -149,6 +149,38 @@ func TestRecordAzure(t *testing.T) {
 	}
 }
 
+// TestRecordSVSM: the same of the evidence of a guest with an SVSM.
+func TestRecordSVSM(t *testing.T) {
+	s := attesttest.NewSVSM(t, attesttest.Statement(t), attesttest.Nonce(1))
+	made := s.Bytes(t)
+	files, err := folder.Record(folder.Case{Name: "made", At: attesttest.At}, folder.Recording{Collection: made, Nonce: attesttest.Nonce(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fsys := fstest.MapFS{}
+	for name, data := range files {
+		fsys[name] = &fstest.MapFile{Data: data}
+	}
+	r, daemon, err := folder.ReadRecording(fsys)
+	if err != nil || !daemon || string(r.Collection) != string(made) || r.Case.Kind != verdict.KindSVSM || files["collection.cmw"] != nil {
+		t.Errorf("got %+v, %t, %v", r.Case, daemon, err)
+	}
+	result, err := attest.Appraise(r.Collection, s.Input(t), attesttest.At)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report := r.Appraised(result); report.SNP == nil || report.Measurement != result.Measurement {
+		t.Errorf("got %+v", report)
+	}
+	for _, file := range []string{"report.bin", "manifest.bin", "quote.bin"} {
+		data := fsys[file]
+		delete(fsys, file)
+		_, _, err = folder.ReadRecording(fsys)
+		wantRefusal(t, file, err, "", file)
+		fsys[file] = data
+	}
+}
+
 // TestReadRecording: a recording, and one change to it.
 func TestReadRecording(t *testing.T) {
 	snp, tpm := attesttest.NewSNP(t, attest.SimulatedSNP, []byte("{}"), attesttest.Nonce(1)).Bytes(t), attesttest.NewTPM(t, attesttest.Statement(t), attesttest.Nonce(1)).Bytes(t)

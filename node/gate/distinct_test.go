@@ -17,6 +17,8 @@ func TestDistinct(t *testing.T) {
 	tpm.Kind, tpm.Chip = verdict.KindTPM, ""
 	azure, azureTDX := one, tdx
 	azure.Kind, azureTDX.Kind = verdict.KindAzureSNP, verdict.KindAzureTDX
+	svsm := one
+	svsm.Kind = verdict.KindSVSM
 	for _, tt := range []struct {
 		by    gate.Distinct
 		of    verdict.Issuer
@@ -26,6 +28,7 @@ func TestDistinct(t *testing.T) {
 		{gate.ByChip, tdx, "tdx:02"}, {gate.ByVendor, tdx, "intel"},
 		// A guest of either kind is on the same chip.
 		{gate.ByChip, azure, "snp:01"}, {gate.ByVendor, azure, "amd"}, {gate.ByChip, azureTDX, "tdx:02"}, {gate.ByVendor, azureTDX, "intel"},
+		{gate.ByChip, svsm, "snp:01"}, {gate.ByVendor, svsm, "amd"},
 		{gate.ByOperator, one, "a.example"}, {gate.ByOperator, tpm, "a.example"}, {gate.ByOperator, verdict.Issuer{}, ""}, {"rack", one, ""},
 	} {
 		if got := tt.by.Of(tt.of); got != tt.wants {
@@ -33,7 +36,7 @@ func TestDistinct(t *testing.T) {
 		}
 	}
 	// Each kind that references can name is of a vendor, or is a TPM.
-	for _, kind := range []string{verdict.KindSNP, verdict.KindSimulatedSNP, verdict.KindTDX, verdict.KindSimulatedTDX, verdict.KindAzureSNP, verdict.KindAzureTDX} {
+	for _, kind := range []string{verdict.KindSNP, verdict.KindSimulatedSNP, verdict.KindTDX, verdict.KindSimulatedTDX, verdict.KindAzureSNP, verdict.KindAzureTDX, verdict.KindSVSM} {
 		if gate.ByVendor.Of(verdict.Issuer{Kind: kind}) == "" {
 			t.Errorf("kind %s has no vendor", kind)
 		}

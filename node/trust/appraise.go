@@ -131,8 +131,8 @@ func issuerOf(r attest.Result) verdict.Issuer {
 	switch r.Kind {
 	case attest.TDX, attest.SimulatedTDX:
 		names = verdict.TDXRegisters
-	case attest.AzureSNP, attest.AzureTDX:
-		names = azureRegisters
+	case attest.AzureSNP, attest.AzureTDX, attest.SVSM:
+		names = pinnedPCRs
 	default:
 		return i
 	}
@@ -143,9 +143,9 @@ func issuerOf(r attest.Result) verdict.Issuer {
 	return i
 }
 
-// azureRegisters are the PCRs that an entry can pin: those that software cannot reset,
+// pinnedPCRs are the PCRs that an entry can pin: those that software cannot reset,
 // but for that of the event list.
-var azureRegisters = func() (names []string) {
+var pinnedPCRs = func() (names []string) {
 	for i := range 16 {
 		if i != attest.EventRegister {
 			names = append(names, fmt.Sprintf("pcr%d", i))

@@ -83,11 +83,21 @@ func TestAzureConfig(t *testing.T) {
 // it judges by itself, and owners can deny each of them.
 func TestIssuerOfAzure(t *testing.T) {
 	z := attesttest.NewAzureSNP(t, nil).State(t, attesttest.Statement(t), attesttest.Nonce(1))
-	in := z.Input(t)
-	result, err := attest.Appraise(z.Bytes(t), in, attesttest.At)
+	checkIssuerOf(t, verdict.KindAzureSNP, z.Bytes(t), z.Input(t))
+}
+
+// TestIssuerOfSVSM: the same of a guest with an SVSM.
+func TestIssuerOfSVSM(t *testing.T) {
+	s := attesttest.NewSVSM(t, attesttest.Statement(t), attesttest.Nonce(1))
+	checkIssuerOf(t, verdict.KindSVSM, s.Bytes(t), s.Input(t))
+}
+
+func checkIssuerOf(t *testing.T, kind string, collection []byte, in attest.Input) {
+	t.Helper()
+	result, err := attest.Appraise(collection, in, attesttest.At)
 	check(t, err)
 	issuer := trust.IssuerOf(result)
-	if issuer.Kind != verdict.KindAzureSNP || issuer.Measurement != in.References.Entries[0].Measurement || len(issuer.Chip) != 128 || len(issuer.Registers) != 15 || issuer.Registers["pcr14"] != "" {
+	if issuer.Kind != kind || issuer.Measurement != in.References.Entries[0].Measurement || len(issuer.Chip) != 128 || len(issuer.Registers) != 15 || issuer.Registers["pcr14"] != "" {
 		t.Errorf("got %+v", issuer)
 	}
 	head := verdict.CheckedHead{References: verdict.References{Entries: []verdict.ReferenceEntry{in.References.Entries[0]}}}

@@ -106,7 +106,7 @@ type Owners struct {
 
 // TEE says which evidence is believed (attest.Trust). The zero value believes none.
 type TEE struct {
-	// Kinds are snp, tdx, tpm, azure-snp and azure-tdx, or a simulator alone: sim-snp or
+	// Kinds are snp, snp-svsm, tdx, tpm, azure-snp and azure-tdx, or a simulator alone: sim-snp or
 	// sim-tdx.
 	Kinds []string `yaml:"kinds"`
 	// SNPProducts are the AMD product lines that are accepted, by AMD's roots:
@@ -300,13 +300,14 @@ func (c Config) check() (string, error) {
 
 func (t TEE) check() (string, error) {
 	if len(t.Kinds) == 0 {
-		return "tee.kinds", verdict.Misused("name what you trust: snp, tdx, tpm, azure-snp, azure-tdx, or for development sim-snp or sim-tdx alone", "none, want at least one")
+		return "tee.kinds", verdict.Misused("name what you trust: snp, snp-svsm, tdx, tpm, azure-snp, azure-tdx, or for development sim-snp or sim-tdx alone", "none, want at least one")
 	}
 	needs := map[string]struct {
 		key  string
 		have bool
 	}{
 		verdict.KindSNP:          {"tee.snp-products", len(t.SNPProducts) > 0},
+		verdict.KindSVSM:         {"tee.snp-products", len(t.SNPProducts) > 0},
 		verdict.KindTPM:          {"tee.ek-cas", len(t.EKCAs)+len(t.AKCAs) > 0 || t.GCE != nil},
 		verdict.KindTDX:          {"tee.tdx.root", t.TDX.Root != ""},
 		verdict.KindAzureSNP:     {"tee.snp-products", len(t.SNPProducts) > 0},
@@ -317,7 +318,7 @@ func (t TEE) check() (string, error) {
 	for i, kind := range t.Kinds {
 		need, known := needs[kind]
 		if !known {
-			return "tee.kinds", fmt.Errorf("got %.32q, want snp, tdx, tpm, azure-snp, azure-tdx, sim-snp or sim-tdx", kind)
+			return "tee.kinds", fmt.Errorf("got %.32q, want snp, snp-svsm, tdx, tpm, azure-snp, azure-tdx, sim-snp or sim-tdx", kind)
 		}
 		if slices.Contains(t.Kinds[:i], kind) {
 			return "tee.kinds", fmt.Errorf("%s is there twice", kind)

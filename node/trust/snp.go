@@ -80,7 +80,7 @@ var (
 func (s SNP) check(t attest.Trust) (string, error) {
 	for _, kind := range t.Kinds {
 		switch kind {
-		case attest.SNP, attest.AzureSNP:
+		case attest.SNP, attest.AzureSNP, attest.SVSM:
 			return "tee.snp", t.SNP.Check(attest.SNP, t.SNPRoots)
 		case attest.SimulatedSNP:
 			return "tee.snp", t.SNP.Check(kind, t.SNPRoots)
@@ -88,7 +88,7 @@ func (s SNP) check(t attest.Trust) (string, error) {
 		}
 	}
 	if !reflect.DeepEqual(s, SNP{}) {
-		return "tee.snp", errors.New("given, and none of the kinds snp, azure-snp and sim-snp is accepted")
+		return "tee.snp", errors.New("given, and none of the kinds snp, snp-svsm, azure-snp and sim-snp is accepted")
 	}
 	return "", nil
 }

@@ -224,7 +224,7 @@ func (a *app) addEntries(path string, entries []verdict.ReferenceEntry) (string,
 	of := func(kinds ...string) bool {
 		return slices.ContainsFunc(refs.Entries, func(x verdict.ReferenceEntry) bool { return slices.Contains(kinds, x.Kind) })
 	}
-	if refs.Floors.SNP == nil && of(verdict.KindSNP, verdict.KindAzureSNP) {
+	if refs.Floors.SNP == nil && of(verdict.KindSNP, verdict.KindAzureSNP, verdict.KindSVSM) {
 		a.warn("%s sets no floor for the firmware of SEV-SNP processors: any old one is accepted", path)
 	}
 	if refs.Floors.TDX == nil && of(verdict.KindTDX, verdict.KindAzureTDX) {
