@@ -158,6 +158,7 @@ func activatedKeys(c Collection, kind Kind) (tpmKeys, error) {
 		return tpmKeysOf(c)
 	case SVSM:
 		return svsmKeysOf(c)
+	case SNP, SimulatedSNP, TDX, SimulatedTDX, AzureSNP, AzureTDX:
 	}
 	return tpmKeys{}, verdict.Refuse(verdict.EvidenceKind, "making challenge: evidence is of kind %s, want %s or %s", kind, TPM, SVSM)
 }
