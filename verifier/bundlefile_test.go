@@ -23,7 +23,6 @@ func TestParseBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	message := func(o *sign) { o.MessageSignature, o.Message = true, clauseImage }
 	chain := func(f func(*protocommon.X509CertificateChain)) func(*sign) {
 		return onBundle(func(b *protobundle.Bundle) { f(b.VerificationMaterial.GetX509CertificateChain()) })
 	}

@@ -91,8 +91,8 @@ func bodyRange(body []byte) map[string][2]int {
 	return map[string][2]int{"signature": {at, at + 80}}
 }
 
-// hashedRekord is the body of an entry whose reader verifies the signature in it.
-var hashedRekord = field{asBase64, bodyRange, map[string][]verdict.Code{"signature": {verdict.InputMalformed}}}
+// hashedRekord is the body of an entry, which the log's promise is over.
+var hashedRekord = field{asBase64, bodyRange, map[string][]verdict.Code{"signature": {verdict.LogProof, verdict.InputMalformed}}}
 
 // certificateRanges are what a certificate says, without the tags and lengths
 // around it.
@@ -283,7 +283,7 @@ func TestBytesOfBundles(t *testing.T) {
 	}{
 		{name: "keyless in Rekor v1", sign: v1, without: []string{"messageSignature", "publicKey", "timestamp", "tlogEntries.inclusionProof.hashes", "tlogEntries.inclusionProof.logIndex"}},
 		{name: "keyless in Rekor v2", sign: v2, without: []string{"messageSignature", "publicKey", "tlogEntries.inclusionPromise", "tlogEntries.integratedTime"}, other: map[string]field{body: inV2}},
-		{name: "keyless, a message", sign: func(o *sign) { o.MessageSignature, o.Message = true, clauseImage },
+		{name: "keyless, a message", sign: message,
 			without: []string{"dsseEnvelope", "publicKey", "timestamp", "tlogEntries.inclusionProof.hashes", "tlogEntries.inclusionProof.logIndex"}, other: map[string]field{body: hashedRekord}},
 		{name: "keyless, timestamp alone", sign: func(o *sign) { o.NoLog, o.Timestamp = true, true }, lines: "    allow-unlogged: true\n",
 			without: []string{"messageSignature", "publicKey", "tlogEntries"}, other: map[string]field{

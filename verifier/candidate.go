@@ -29,6 +29,7 @@ import (
 
 	"github.com/assayd/assay/verdict"
 	"github.com/assayd/assay/verifier/internal/bundlejson"
+	"github.com/assayd/assay/verifier/internal/entrybody"
 	"github.com/assayd/assay/verifier/internal/notation"
 )
 
@@ -195,7 +196,7 @@ type entity struct {
 	// statement is the payload of an in-toto statement.
 	statement []byte
 	content   verify.SignatureContent
-	entries   []*tlog.Entry
+	entries   []*entry
 	// listing is what is looked up in a list of targets.
 	listing *listing
 	// notation is the envelope of a signature of the Notary Project.
@@ -231,7 +232,7 @@ func (e *entity) asStamped() *entity {
 
 func (e *entity) HasInclusionPromise() bool {
 	for _, t := range e.entries {
-		if t.HasInclusionPromise() {
+		if t.hasPromise() {
 			return true
 		}
 	}
@@ -240,7 +241,7 @@ func (e *entity) HasInclusionPromise() bool {
 
 func (e *entity) HasInclusionProof() bool {
 	for _, t := range e.entries {
-		if t.HasInclusionProof() {
+		if t.GetInclusionProof() != nil {
 			return true
 		}
 	}
@@ -249,8 +250,18 @@ func (e *entity) HasInclusionProof() bool {
 
 func (e *entity) SignatureContent() (verify.SignatureContent, error) { return e.content, nil }
 func (e *entity) Timestamps() ([][]byte, error)                      { return e.timestamps, nil }
-func (e *entity) TlogEntries() ([]*tlog.Entry, error)                { return e.entries, nil }
 func (e *entity) Version() (string, error)                           { return "", nil }
+
+func (e *entity) TlogEntries() (all []*tlog.Entry, err error) {
+	for _, t := range e.entries {
+		read, err := t.whole()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, read)
+	}
+	return all, nil
+}
 
 func (e *entity) VerificationContent() (verify.VerificationContent, error) {
 	if e.leaf != nil {
@@ -471,7 +482,7 @@ func (e *entity) readSETBundle(data []byte) error {
 	if err != nil || len(id) == 0 || len(set) == 0 || len(body) == 0 || time <= 0 || index < 0 {
 		return malformed("a member is missing or out of range")
 	}
-	kind, version, err := entryKind(body)
+	usual, kind, version, err := entryKind(body)
 	if err != nil {
 		return err
 	}
@@ -482,36 +493,39 @@ func (e *entity) readSETBundle(data []byte) error {
 		e.intoto.set, e.intoto.logID, e.intoto.integratedTime, e.intoto.logIndex = set, hex.EncodeToString(id), time, index
 		return nil
 	}
-	entry, err := tlog.ParseTransparencyLogEntry(&protorekor.TransparencyLogEntry{
+	t, err := newEntry(&protorekor.TransparencyLogEntry{
 		LogIndex:          index,
 		LogId:             &protocommon.LogId{KeyId: id},
 		KindVersion:       &protorekor.KindVersion{Kind: kind, Version: version},
 		IntegratedTime:    time,
 		InclusionPromise:  &protorekor.InclusionPromise{SignedEntryTimestamp: set},
 		CanonicalizedBody: body,
-	})
+	}, usual)
 	if err != nil {
 		return malformed("%w", err)
 	}
-	e.entries = []*tlog.Entry{entry}
+	e.entries = []*entry{t}
 	return nil
 }
 
-// entryKind reads the kind of a log entry out of its body, and refuses those
-// that are not read here.
-func entryKind(body []byte) (kind, version string, err error) {
+// entryKind reads the kind of a log entry out of its body, and the body if it is
+// usual, and refuses kinds that are not read here.
+func entryKind(body []byte) (usual *entrybody.Body, kind, version string, err error) {
+	if usual, ok := entrybody.Read(body); ok {
+		return usual, usual.Kind, usual.Version, nil
+	}
 	obj, err := parseObject(body, maxManifestValues)
 	if err == nil {
 		err = errors.Join(obj.optional("kind", &kind), obj.optional("apiVersion", &version))
 	}
 	if err != nil {
-		return "", "", verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
+		return nil, "", "", verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
 	}
 	switch kind + " " + version {
 	case "hashedrekord 0.0.1", "dsse 0.0.1", "intoto 0.0.1", "intoto 0.0.2", "hashedrekord 0.0.2":
-		return kind, version, nil
+		return nil, kind, version, nil
 	}
-	return "", "", verdict.Refuse(verdict.InputUnsupported, "reading log entry: kind %q version %q is not supported", clipQuote(kind), clipQuote(version))
+	return nil, "", "", verdict.Refuse(verdict.InputUnsupported, "reading log entry: kind %q version %q is not supported", clipQuote(kind), clipQuote(version))
 }
 
 // parseBundle reads a sigstore bundle.
@@ -556,7 +570,8 @@ func parseBundle(data []byte) (*entity, error) {
 	if err != nil {
 		return malformed("%w", err)
 	}
-	if err := checkBundle(pb); err != nil {
+	bodies, err := checkBundle(pb)
+	if err != nil {
 		return nil, err
 	}
 	// Client specification §5: keys in lowerCamelCase, enums as strings.
@@ -566,12 +581,12 @@ func parseBundle(data []byte) (*entity, error) {
 		}
 	}
 	e := &entity{}
-	for _, t := range material.GetTlogEntries() {
-		entry, err := tlog.ParseTransparencyLogEntry(t)
+	for i, t := range material.GetTlogEntries() {
+		t, err := newEntry(t, bodies[i])
 		if err != nil {
 			return malformed("%w", err)
 		}
-		e.entries = append(e.entries, entry)
+		e.entries = append(e.entries, t)
 	}
 	for _, t := range material.GetTimestampVerificationData().GetRfc3161Timestamps() {
 		e.timestamps = append(e.timestamps, t.GetSignedTimestamp())

@@ -22,11 +22,11 @@ import (
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
-	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 
 	"github.com/assayd/assay/verdict"
+	"github.com/assayd/assay/verifier/internal/entrybody"
 )
 
 // This file has the clauses of sigstore's specifications that the library does
@@ -41,10 +41,11 @@ const (
 	bundleOldV03 = "application/vnd.dev.sigstore.bundle+json;version=0.3"
 )
 
-// checkBundle checks the form of a bundle that the library has read.
-func checkBundle(pb *protobundle.Bundle) error {
-	malformed := func(format string, args ...any) error {
-		return verdict.Refuse(verdict.InputMalformed, "reading bundle: "+format, args...)
+// checkBundle checks the form of a bundle that the library has read. It returns the
+// body of each log entry, or nil for one that is not usual.
+func checkBundle(pb *protobundle.Bundle) ([]*entrybody.Body, error) {
+	malformed := func(format string, args ...any) ([]*entrybody.Body, error) {
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading bundle: "+format, args...)
 	}
 	// The library takes every version before 0.4, also those that were never
 	// written: what they would mean nobody knows.
@@ -54,7 +55,7 @@ func checkBundle(pb *protobundle.Bundle) error {
 		old = true
 	case bundleV03, bundleOldV03:
 	default:
-		return verdict.Refuse(verdict.InputUnsupported, "reading bundle: media type %q is not one of 0.1, 0.2 or 0.3", clipQuote(pb.GetMediaType()))
+		return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: media type %q is not one of 0.1, 0.2 or 0.3", clipQuote(pb.GetMediaType()))
 	}
 	material := pb.GetVerificationMaterial()
 	if old && material.GetCertificate() != nil {
@@ -70,6 +71,7 @@ func checkBundle(pb *protobundle.Bundle) error {
 			}
 		}
 	}
+	var bodies []*entrybody.Body
 	for i, t := range material.GetTlogEntries() {
 		// The library looks whether any entry has it.
 		switch {
@@ -78,11 +80,13 @@ func checkBundle(pb *protobundle.Bundle) error {
 		case pb.GetMediaType() != bundleV01 && t.GetInclusionProof() == nil:
 			return malformed("log entry %d has no inclusion proof, which bundles since 0.2 demand of each", i+1)
 		}
-		if err := checkEntryForm(t); err != nil {
-			return err
+		usual, err := checkEntryForm(t)
+		if err != nil {
+			return nil, err
 		}
+		bodies = append(bodies, usual)
 	}
-	return nil
+	return bodies, nil
 }
 
 // checkSpelling says what is wrong with the names and enums of a bundle in the
@@ -119,32 +123,33 @@ func checkSpelling(data []byte) string {
 	}
 }
 
-// checkEntryForm checks one log entry, of whatever log.
-func checkEntryForm(t *protorekor.TransparencyLogEntry) error {
-	kind, version, err := entryKind(t.GetCanonicalizedBody())
+// checkEntryForm checks one log entry, of whatever log, and returns its body if that
+// is usual.
+func checkEntryForm(t *protorekor.TransparencyLogEntry) (*entrybody.Body, error) {
+	usual, kind, version, err := entryKind(t.GetCanonicalizedBody())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Only cosign's .att layers have it: bundles are younger.
 	if kind == "intoto" && version == "0.0.1" {
-		return verdict.Refuse(verdict.InputUnsupported, "reading bundle: log entry of kind intoto 0.0.1")
+		return nil, verdict.Refuse(verdict.InputUnsupported, "reading bundle: log entry of kind intoto 0.0.1")
 	}
 	// Client specification §4.4: kind and apiVersion of the bundle must match
 	// those of the body. The library compares the first with itself.
 	if kv := t.GetKindVersion(); kv.GetKind() != kind || kv.GetVersion() != version {
-		return verdict.Refuse(verdict.LogMismatch, "reading log entry: the bundle calls it %q %q, and it is %q %q", clipQuote(kv.GetKind()), clipQuote(kv.GetVersion()), kind, version)
+		return nil, verdict.Refuse(verdict.LogMismatch, "reading log entry: the bundle calls it %q %q, and it is %q %q", clipQuote(kv.GetKind()), clipQuote(kv.GetVersion()), kind, version)
 	}
 	if version != rekorV2 || kind != "hashedrekord" {
-		return nil
+		return usual, nil
 	}
 	// Rekor v2 specification §4.2: it gives no time and signs no promise.
 	if t.GetIntegratedTime() != 0 || t.GetInclusionPromise() != nil {
-		return verdict.Refuse(verdict.InputMalformed, "reading log entry: it is of Rekor v2, and has a time or promise, which that does not give")
+		return nil, verdict.Refuse(verdict.InputMalformed, "reading log entry: it is of Rekor v2, and has a time or promise, which that does not give")
 	}
 	if p := t.GetInclusionProof(); p != nil && p.GetLogIndex() != t.GetLogIndex() {
-		return verdict.Refuse(verdict.LogProof, "reading log entry: its index is %d, and that of its proof %d", t.GetLogIndex(), p.GetLogIndex())
+		return nil, verdict.Refuse(verdict.LogProof, "reading log entry: its index is %d, and that of its proof %d", t.GetLogIndex(), p.GetLogIndex())
 	}
-	return nil
+	return usual, nil
 }
 
 // rekorV2 is the version of hashedrekord entries in Rekor v2, which has no
@@ -155,24 +160,26 @@ const rekorV2 = "0.0.2"
 func checkEntries(e *entity, logs map[string]*root.TransparencyLog) error {
 	listed := 0
 	for _, t := range e.entries {
-		if logs[logID(t)] != nil {
+		if logs[t.logID()] != nil {
 			listed++
 		}
 	}
 	for _, t := range e.entries {
-		l := logs[logID(t)]
+		l := logs[t.logID()]
 		if l == nil {
 			continue
 		}
 		// Client specification §4.2.2: where it does not verify, abort. The
 		// library goes on to the next entry.
-		if listed > 1 && t.HasInclusionPromise() && tlog.VerifySET(t, logs) != nil {
-			return verdict.Refuse(verdict.LogProof, "verifying log entry %d: the signed entry timestamp does not verify", t.LogIndex())
+		if listed > 1 && t.hasPromise() {
+			if err := t.promise().verify(l, t.GetInclusionPromise().GetSignedEntryTimestamp()); err != nil {
+				return err
+			}
 		}
 		if err := checkProof(t); err != nil {
 			return err
 		}
-		if t.IsRekorV2() {
+		if t.isRekorV2() {
 			if err := checkRekorV2(e, t); err != nil {
 				return err
 			}
@@ -184,13 +191,13 @@ func checkEntries(e *entity, logs map[string]*root.TransparencyLog) error {
 // checkProof compares an inclusion proof with its checkpoint, which the library
 // has verified: the size and the root that are said beside it are those that
 // the log signed (sigstore_rekor.proto, InclusionProof).
-func checkProof(t *tlog.Entry) error {
-	p := t.TransparencyLogEntry().GetInclusionProof()
+func checkProof(t *entry) error {
+	p := t.GetInclusionProof()
 	if p == nil {
 		return nil
 	}
 	refuse := func(format string, args ...any) error {
-		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: "+format, append([]any{t.LogIndex()}, args...)...)
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: "+format, append([]any{t.GetLogIndex()}, args...)...)
 	}
 	c, ok := parseCheckpoint(p.GetCheckpoint().GetEnvelope())
 	switch {
@@ -230,18 +237,17 @@ func parseCheckpoint(note string) (checkpointText, bool) {
 // checkRekorV2 checks an entry of Rekor v2. The library computes the leaf out of
 // the bundle and does not look at the body beside it; and where a checkpoint
 // has the form of Rekor v1 it looks at the body alone, and at nothing else.
-func checkRekorV2(e *entity, t *tlog.Entry) error {
-	tle := t.TransparencyLogEntry()
-	c, ok := parseCheckpoint(tle.GetInclusionProof().GetCheckpoint().GetEnvelope())
+func checkRekorV2(e *entity, t *entry) error {
+	c, ok := parseCheckpoint(t.GetInclusionProof().GetCheckpoint().GetEnvelope())
 	if !ok || strings.Contains(c.origin, " - ") {
-		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: it is of Rekor v2, and its checkpoint of v1", t.LogIndex())
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: it is of Rekor v2, and its checkpoint of v1", t.GetLogIndex())
 	}
 	// "If set, clients MUST verify that the signature referenced in the
 	// canonicalized_body matches": the same leaf is proven by the same proof.
-	leaf := rfc6962.DefaultHasher.HashLeaf(tle.GetCanonicalizedBody())
+	leaf := rfc6962.DefaultHasher.HashLeaf(t.GetCanonicalizedBody())
 	//nolint:gosec // G115: both are not negative, as the library and parseCheckpoint have checked
-	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(tle.GetLogIndex()), uint64(c.size), leaf, tle.GetInclusionProof().GetHashes(), c.root); err != nil {
-		return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: its body is not that of the entry that is proven", t.LogIndex())
+	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(t.GetLogIndex()), uint64(c.size), leaf, t.GetInclusionProof().GetHashes(), c.root); err != nil {
+		return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: its body is not that of the entry that is proven", t.GetLogIndex())
 	}
 	if e.statement == nil {
 		return nil
@@ -250,7 +256,7 @@ func checkRekorV2(e *entity, t *tlog.Entry) error {
 	// hash that the key's algorithm has.
 	switch k := e.signerKey().(type) {
 	case ed25519.PublicKey:
-		return verdict.Refuse(verdict.SigAlgorithm, "verifying log entry %d: an envelope is signed with plain Ed25519, which Rekor v2 cannot log", t.LogIndex())
+		return verdict.Refuse(verdict.SigAlgorithm, "verifying log entry %d: an envelope is signed with plain Ed25519, which Rekor v2 cannot log", t.GetLogIndex())
 	case *ecdsa.PublicKey:
 		var sum []byte
 		switch k.Curve {
@@ -264,7 +270,7 @@ func checkRekorV2(e *entity, t *tlog.Entry) error {
 			return nil // P-256: the signature was verified over SHA-256
 		}
 		if !ecdsa.VerifyASN1(k, sum, e.sig) {
-			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: the signature is over SHA-256, and the entry is about another hash", t.LogIndex())
+			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: the signature is over SHA-256, and the entry is about another hash", t.GetLogIndex())
 		}
 	}
 	return nil

@@ -84,10 +84,11 @@ func extension(id asn1.ObjectIdentifier, value []byte) func(*sign) {
 	})
 }
 
-func v1(*sign)    {}
-func v01(o *sign) { o.Version = "0.1" }
-func v02(o *sign) { o.Version = "0.2" }
-func v2(o *sign)  { o.Log, o.Timestamp = sigstoretest.V2Log, true }
+func v1(*sign)        {}
+func message(o *sign) { o.MessageSignature, o.Message = true, clauseImage }
+func v01(o *sign)     { o.Version = "0.1" }
+func v02(o *sign)     { o.Version = "0.2" }
+func v2(o *sign)      { o.Log, o.Timestamp = sigstoretest.V2Log, true }
 
 func both(fs ...func(*sign)) func(*sign) {
 	return func(o *sign) {
@@ -140,7 +141,7 @@ func clauses(t *testing.T) []clause {
 		{"bundle-media-type", v1, onBundle(func(b *protobundle.Bundle) { b.MediaType = "application/vnd.dev.sigstore.bundle.v0.3.7+json" }), verdict.InputUnsupported, accept},
 		{"bundle-media-type-future", v1, onBundle(func(b *protobundle.Bundle) { b.MediaType = "application/vnd.dev.sigstore.bundle.v0.4+json" }), verdict.InputUnsupported, refuse},
 		{"bundle-camel-case", v1, onJSON(`"mediaType"`, `"media_type"`), verdict.InputMalformed, accept},
-		{"bundle-enum-string", func(o *sign) { o.MessageSignature, o.Message = true, clauseImage }, onJSON(`"SHA2_256"`, `1`), verdict.InputMalformed, accept},
+		{"bundle-enum-string", message, onJSON(`"SHA2_256"`, `1`), verdict.InputMalformed, accept},
 		{"bundle-certificate-before-0.3", v02, onBundle(func(b *protobundle.Bundle) {
 			m := b.VerificationMaterial
 			m.Content = &protobundle.VerificationMaterial_Certificate{Certificate: m.GetX509CertificateChain().GetCertificates()[0]}
@@ -176,13 +177,29 @@ func clauses(t *testing.T) []clause {
 			s[len(s)-1] ^= 1
 		}), verdict.LogProof, refuse},
 		{"entry-log-listed", v1, func(o *sign) { o.Log = sigstoretest.StrangeLog }, verdict.LogMissing, refuse},
+		{"entry-signature", both(v1, message), func(o *sign) { o.OnEntry = otherSignature }, verdict.InputMalformed, refuse},
+		{"entry-of-another-log", both(v1, message, func(o *sign) { o.More = []sigstoretest.Log{sigstoretest.StrangeLog} }), onBundle(func(b *protobundle.Bundle) {
+			e := b.VerificationMaterial.TlogEntries[1]
+			e.CanonicalizedBody = otherSignature(e.CanonicalizedBody)
+		}), verdict.InputMalformed, refuse},
 		{"entry-checkpoint-signature", v2, onEntry(func(e *protorekor.TransparencyLogEntry) {
 			e.InclusionProof.Checkpoint.Envelope = strings.Replace(e.InclusionProof.Checkpoint.Envelope, "\n2\n", "\n3\n", 1)
+		}), verdict.LogProof, refuse},
+		{"entry-checkpoint-signature-v1", v1, onEntry(func(e *protorekor.TransparencyLogEntry) {
+			c := []byte(e.InclusionProof.Checkpoint.Envelope)
+			if c[len(c)-20]++; c[len(c)-20] > 'y' {
+				c[len(c)-20] = 'A'
+			}
+			e.InclusionProof.Checkpoint.Envelope = string(c)
 		}), verdict.LogProof, refuse},
 		{"entry-checkpoint-name", v1, onEntry(func(e *protorekor.TransparencyLogEntry) {
 			e.InclusionProof.Checkpoint.Envelope = strings.Replace(e.InclusionProof.Checkpoint.Envelope, "— rekor.", "— another.", 1)
 		}), verdict.LogProof, accept},
 		{"entry-hashes", v2, onEntry(func(e *protorekor.TransparencyLogEntry) { e.InclusionProof.Hashes[0][0] ^= 1 }), verdict.LogProof, refuse},
+		{"entry-hashes-v1", v1, onEntry(func(e *protorekor.TransparencyLogEntry) {
+			e.InclusionProof.Hashes = append(e.InclusionProof.Hashes, make([]byte, 32))
+		}), verdict.LogProof, refuse},
+		{"entry-proof-index-v1", v1, onEntry(func(e *protorekor.TransparencyLogEntry) { e.InclusionProof.LogIndex = -1 }), verdict.LogProof, refuse},
 
 		// Rekor v2.
 		{"rekor2-time", v2, onEntry(func(e *protorekor.TransparencyLogEntry) { e.IntegratedTime = signedAt.Unix() }), verdict.InputMalformed, accept},

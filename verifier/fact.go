@@ -8,7 +8,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
-	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
 
@@ -343,7 +341,7 @@ func (m *material) verifyKeyed(e *entity) (*fact, *stageError) {
 func (m *material) isOther(e *entity) bool {
 	content := &keyContent{key: m.key}
 	for _, t := range e.entries {
-		if pk := t.PublicKey(); pk != nil && !content.CompareKey(pk, nil) {
+		if pk := t.publicKey(); pk != nil && !content.CompareKey(pk, nil) {
 			return true
 		}
 	}
@@ -374,7 +372,15 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 	if e.logged() {
 		logKeys = tm.RekorLogs()
 	}
-	known := slices.ContainsFunc(e.entries, func(t *tlog.Entry) bool { return logKeys[logID(t)] != nil })
+	for _, t := range e.entries {
+		if logKeys[t.logID()] != nil && t.isCompared(e) {
+			continue
+		}
+		if _, err := t.whole(); err != nil {
+			return nil, nil, &stageError{stageLog, verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)}
+		}
+	}
+	known := slices.ContainsFunc(e.entries, func(t *entry) bool { return logKeys[t.logID()] != nil })
 	if t := e.intoto; t != nil && logKeys[t.logID] != nil {
 		at, serr := t.verify(e, logKeys[t.logID])
 		if serr != nil {
@@ -387,11 +393,11 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 	}
 	if known {
 		for _, t := range e.entries {
-			if l := logKeys[logID(t)]; l != nil {
+			if l := logKeys[t.logID()]; l != nil {
 				if _, isEd := l.PublicKey.(ed25519.PublicKey); isEd && !m.algorithms.ed25519 {
 					return nil, nil, &stageError{stageLog, m.algorithms.accept(l.PublicKey)}
 				}
-				logs = append(logs, logEntry{logID: logID(t), index: t.LogIndex(), claimed: !t.IsRekorV2() && !t.HasInclusionPromise()})
+				logs = append(logs, logEntry{logID: t.logID(), index: t.GetLogIndex(), claimed: !t.isRekorV2() && !t.hasPromise()})
 			}
 		}
 		logged, err := e.verifyEntries(tm, logKeys)
@@ -427,8 +433,8 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 	// entry timestamp. Entries that are proven by inclusion alone (all of
 	// Rekor v2) are compared here.
 	for _, t := range e.entries {
-		l := logKeys[logID(t)]
-		if l == nil || t.HasInclusionPromise() {
+		l := logKeys[t.logID()]
+		if l == nil || t.hasPromise() {
 			continue
 		}
 		for _, at := range times {
@@ -442,8 +448,6 @@ func (m *material) verifyTimes(e *entity, tm root.TrustedMaterial) ([]time.Time,
 
 // logged says whether a log entry came with e.
 func (e *entity) logged() bool { return len(e.entries) > 0 || e.intoto != nil }
-
-func logID(t *tlog.Entry) string { return hex.EncodeToString([]byte(t.LogKeyID())) }
 
 // acceptChains refuses chains with algorithms that this build may not use.
 func (m *material) acceptChains(chains [][]*x509.Certificate) error {
@@ -462,25 +466,25 @@ func (m *material) acceptChains(chains [][]*x509.Certificate) error {
 // The library's steps run again one by one, since its errors are texts.
 func explainLog(e *entity, logs map[string]*root.TransparencyLog, cause error) error {
 	for _, t := range e.entries {
-		l := logs[logID(t)]
+		l := logs[t.logID()]
 		if l == nil {
 			continue
 		}
-		if err := tlog.ValidateEntry(t); err != nil {
+		if err := t.validate(); err != nil {
 			return verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
 		}
 		content, err := e.VerificationContent()
 		if err != nil {
-			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: %w", t.LogIndex(), err)
+			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: %w", t.GetLogIndex(), err)
 		}
-		if !t.IsRekorV2() {
+		if !t.isRekorV2() {
 			if err := e.verifyEntry(t, l); err != nil {
 				return err
 			}
 		}
 		// What Rekor v2 has logged is recomputed; a difference fails the inclusion.
-		if !bytes.Equal(t.Signature(), e.sig) || !content.CompareKey(t.PublicKey(), nil) || !t.IsRekorV2() && !e.isLoggedAs(t) {
-			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: it is about another signature, key or content", t.LogIndex())
+		if !bytes.Equal(t.signature(), e.sig) || !t.isBy(content, nil) || !t.isRekorV2() && !e.isLoggedAs(t) {
+			return verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: it is about another signature, key or content", t.GetLogIndex())
 		}
 	}
 	return verdict.Refuse(verdict.LogProof, "verifying log entry: %w", cause)

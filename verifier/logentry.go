@@ -12,9 +12,7 @@ import (
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
-	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
-	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/assayd/assay/verdict"
 )
@@ -26,7 +24,7 @@ import (
 // times.
 func (e *entity) verifyEntries(tm root.TrustedMaterial, logs map[string]*root.TransparencyLog) ([]time.Time, error) {
 	for _, t := range e.entries {
-		if logs[logID(t)] == nil || !t.IsRekorV2() {
+		if logs[t.logID()] == nil || !t.isRekorV2() {
 			continue
 		}
 		stamps, err := verify.VerifyTlogEntry(e, tm, 1, true)
@@ -46,29 +44,32 @@ func (e *entity) verifyEntries(tm root.TrustedMaterial, logs map[string]*root.Tr
 	var times []time.Time
 	dated := make(map[string]bool)
 	for i, t := range e.entries {
-		if err := tlog.ValidateEntry(t); err != nil {
+		if err := t.validate(); err != nil {
 			return nil, verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
 		}
 		for _, other := range e.entries[:i] {
-			if other.LogKeyID() == t.LogKeyID() && other.LogIndex() == t.LogIndex() {
-				return nil, verdict.Refuse(verdict.LogProof, "verifying log entry %d: it is there twice", t.LogIndex())
+			if other.LogKeyID() == t.LogKeyID() && other.GetLogIndex() == t.GetLogIndex() {
+				return nil, verdict.Refuse(verdict.LogProof, "verifying log entry %d: it is there twice", t.GetLogIndex())
 			}
 		}
-		log := logs[logID(t)]
+		log := logs[t.logID()]
 		if log == nil {
 			continue
 		}
 		if err := e.verifyEntry(t, log); err != nil {
 			return nil, err
 		}
-		at := t.IntegratedTime()
-		if !bytes.Equal(t.Signature(), e.sig) || !content.CompareKey(t.PublicKey(), tm) || !e.isLoggedAs(t) {
-			return nil, verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: it is about another signature, key or content", t.LogIndex())
+		at := t.at()
+		if !bytes.Equal(t.signature(), e.sig) || !t.isBy(content, tm) || !e.isLoggedAs(t) {
+			if _, err := t.whole(); err != nil {
+				return nil, verdict.Refuse(verdict.InputMalformed, "reading log entry: %w", err)
+			}
+			return nil, verdict.Refuse(verdict.LogMismatch, "verifying log entry %d: it is about another signature, key or content", t.GetLogIndex())
 		}
 		if !at.IsZero() && !content.ValidAtTime(at, tm) {
-			return nil, verdict.Refuse(verdict.CertExpiredAtSigning, "verifying log entry %d: it was logged at %s, outside the certificate's validity", t.LogIndex(), at.UTC().Format(time.RFC3339))
+			return nil, verdict.Refuse(verdict.CertExpiredAtSigning, "verifying log entry %d: it was logged at %s, outside the certificate's validity", t.GetLogIndex(), at.UTC().Format(time.RFC3339))
 		}
-		if t.HasInclusionPromise() && !dated[t.LogKeyID()] {
+		if t.hasPromise() && !dated[t.LogKeyID()] {
 			dated[t.LogKeyID()] = true
 			times = append(times, at)
 		}
@@ -77,36 +78,31 @@ func (e *entity) verifyEntries(tm root.TrustedMaterial, logs map[string]*root.Tr
 }
 
 // verifyEntry verifies what a log of Rekor v1 has signed about one entry.
-func (e *entity) verifyEntry(t *tlog.Entry, log *root.TransparencyLog) error {
-	if !t.HasInclusionPromise() && !t.HasInclusionProof() {
-		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: it has neither promise nor proof of inclusion", t.LogIndex())
+func (e *entity) verifyEntry(t *entry, log *root.TransparencyLog) error {
+	hasProof := t.GetInclusionProof() != nil
+	if !t.hasPromise() && !hasProof {
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: it has neither promise nor proof of inclusion", t.GetLogIndex())
 	}
-	if t.HasInclusionPromise() {
-		tle := t.TransparencyLogEntry()
-		p := promise{body: tle.GetCanonicalizedBody(), at: tle.GetIntegratedTime(), logID: logID(t), index: t.LogIndex()}
-		if err := p.verify(log, tle.GetInclusionPromise().GetSignedEntryTimestamp()); err != nil {
+	if t.hasPromise() {
+		if err := t.promise().verify(log, t.GetInclusionPromise().GetSignedEntryTimestamp()); err != nil {
 			return err
 		}
 	}
-	if !t.HasInclusionProof() {
+	if !hasProof {
 		return nil
 	}
 	// The library takes what has no number of a tree for Rekor v2.
-	note := t.TransparencyLogEntry().GetInclusionProof().GetCheckpoint().GetEnvelope()
+	note := t.GetInclusionProof().GetCheckpoint().GetEnvelope()
 	c, ok := parseCheckpoint(note)
 	host, isV1 := cutTreeID(c.origin)
 	if !ok || !isV1 {
-		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: its checkpoint is not one of Rekor v1", t.LogIndex())
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: its checkpoint is not one of Rekor v1", t.GetLogIndex())
 	}
 	if !isSignedAs(note, host, t.LogKeyID()) {
-		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: its checkpoint is not signed under the name %q of its origin", t.LogIndex(), host)
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: its checkpoint is not signed under the name %q of its origin", t.GetLogIndex(), host)
 	}
-	v, err := signature.LoadVerifier(log.PublicKey, log.SignatureHashFunc)
-	if err == nil {
-		err = tlog.VerifyInclusion(t, v)
-	}
-	if err != nil {
-		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: inclusion: %w", t.LogIndex(), err)
+	if err := t.verifyInclusion(log); err != nil {
+		return verdict.Refuse(verdict.LogProof, "verifying log entry %d: inclusion: %w", t.GetLogIndex(), err)
 	}
 	return nil
 }
@@ -195,12 +191,12 @@ func (p promise) verify(log *root.TransparencyLog, set []byte) error {
 var hashNames = map[string]string{"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 
 // isLoggedAs compares what an entry of Rekor v1 was made of with the entity.
-func (e *entity) isLoggedAs(t *tlog.Entry) bool {
+func (e *entity) isLoggedAs(t *entry) bool {
 	if m := e.content.MessageSignatureContent(); m != nil {
-		sum, hash, ok := t.GetHashedRekordDigest()
+		sum, hash, ok := t.messageDigest()
 		return ok && bytes.Equal(sum, m.Digest()) && hash != "" && hash == hashNames[m.DigestAlgorithm()]
 	}
 	sum := sha256.Sum256(e.statement)
-	logged, ok := t.GetDssePayloadHash()
+	logged, ok := t.payloadDigest()
 	return ok && e.statement != nil && bytes.Equal(logged, sum[:])
 }
