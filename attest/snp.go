@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha512"
+	"crypto/x509"
 	"encoding/binary"
 	"math/big"
 
@@ -221,6 +222,13 @@ func ParseSNPReport(data []byte) (SNPReport, error) {
 		return SNPReport{}, malformed("parsing SNP report: VMPL is %d, want 0 to %d", r.VMPL, snpMaxVMPL)
 	}
 	return r, nil
+}
+
+// SignedBy tells whether the key of a certificate signed r. It says nothing of the
+// certificate: it is for who chooses among certificates to send along.
+func (r *SNPReport) SignedBy(certificate *x509.Certificate) bool {
+	key, ok := certificate.PublicKey.(*ecdsa.PublicKey)
+	return ok && key.Curve == elliptic.P384() && r.verifySignature(key) == nil
 }
 
 // verifySignature checks that key signed r.

@@ -342,7 +342,9 @@ func (d *Daemon) filesOf(head verdict.CheckedHead) (*verifier.Policy, *verifier.
 
 // openTEE measures what is about to be decided by, and then makes the keys.
 func (d *Daemon) openTEE(ctx context.Context) error {
-	tee, err := enclave.Open(ctx, d.config.enclave())
+	config := d.config.enclave()
+	config.Log = d.log
+	tee, err := enclave.Open(ctx, config)
 	if err != nil {
 		return err
 	}

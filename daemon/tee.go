@@ -16,15 +16,15 @@ const defaultTPM = "/dev/tpmrm0"
 
 // TEE says which trusted execution environment gives evidence.
 type TEE struct {
-	// Kind is snp, snp-svsm (with the TPM of an SVSM), tdx, auto (snp or tdx, which the
-	// kernel has), tpm, or in
-	// profile development a simulator: sim-snp or sim-tdx. Required.
+	// Kind is snp, snp-svsm (with the TPM of an SVSM), tdx, azure-snp, azure-tdx, auto
+	// (that of these which the machine is, but for snp-svsm), tpm, or in profile
+	// development a simulator: sim-snp or sim-tdx. Required.
 	Kind string `yaml:"kind"`
 	// Dir is the folder of the simulator's authority, from assay dev init.
 	// Required for sim-snp and sim-tdx, misuse otherwise.
 	Dir string `yaml:"dir"`
 	// Device is the TPM's device, as /dev/tpmrm0, which is the default for snp-svsm. One
-	// of Device and Socket is required for tpm.
+	// of Device and Socket is required for tpm, azure-snp and azure-tdx.
 	Device string `yaml:"device"`
 	// Socket is the unix socket of swtpm.
 	Socket string `yaml:"socket"`
@@ -35,8 +35,8 @@ type TEE struct {
 	// the authorities that nodes know. Absent: none.
 	Intermediates string `yaml:"intermediates"`
 	// Endorsements is a folder with what AMD or Intel publishes about the processor,
-	// for snp, snp-svsm, tdx and auto. It is read for each piece of evidence. Absent: none but
-	// what the host gives, which nodes do not accept of tdx.
+	// for all but tpm and the simulators. It is read for each piece of evidence. Absent:
+	// none but what the host gives, which nodes do not accept of tdx and azure-tdx.
 	Endorsements string `yaml:"endorsements"`
 }
 
@@ -62,6 +62,13 @@ func (c *Config) checkTEE(f *strictyaml.File) error {
 		if tpm+t.Endorsements != "" {
 			return f.Misuse("tee", "", "tee.kind %s takes dir and nothing else", t.Kind)
 		}
+	case verdict.KindAzureSNP, verdict.KindAzureTDX:
+		if (t.Device == "") == (t.Socket == "") {
+			return f.Misuse("tee", "name the TPM's device, as /dev/tpmrm0", "tee.kind %s wants exactly one of device and socket", t.Kind)
+		}
+		if t.Dir+t.EKCertificate+t.Intermediates != "" {
+			return f.Misuse("tee", "", "tee.kind %s takes device or socket, and endorsements, and nothing else", t.Kind)
+		}
 	case verdict.KindTPM:
 		if (t.Device == "") == (t.Socket == "") {
 			return f.Misuse("tee", "name the TPM's device, as /dev/tpmrm0, or the socket of swtpm", "tee.kind tpm wants exactly one of device and socket")
@@ -70,12 +77,12 @@ func (c *Config) checkTEE(f *strictyaml.File) error {
 			return f.Misuse("tee.dir", "leave it out", "tee.dir is the simulator's")
 		}
 		if t.Endorsements != "" {
-			return f.Misuse("tee.endorsements", "leave it out", "tee.endorsements is for snp, snp-svsm, tdx and auto")
+			return f.Misuse("tee.endorsements", "leave it out", "tee.endorsements is about processors, of which a TPM says nothing")
 		}
 	case "":
-		return f.Misuse("tee", "say kind: snp, snp-svsm, tdx, auto or tpm, or sim-snp or sim-tdx in development", "tee.kind is missing")
+		return f.Misuse("tee", "say kind: snp, snp-svsm, tdx, azure-snp, azure-tdx, auto or tpm, or sim-snp or sim-tdx in development", "tee.kind is missing")
 	default:
-		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want snp, snp-svsm, tdx, auto, tpm, sim-snp or sim-tdx", t.Kind)
+		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want snp, snp-svsm, tdx, azure-snp, azure-tdx, auto, tpm, sim-snp or sim-tdx", t.Kind)
 	}
 	return nil
 }
@@ -89,7 +96,10 @@ func (c *Config) enclave() enclave.Config {
 	case verdict.Simulated(c.TEE.Kind):
 		e.AllowSimulator, e.SimulatorDir = c.Profile == verdict.Development, c.TEE.Dir
 	case c.TEE.Socket != "":
-		e.Kind, e.TPM = enclave.KindSWTPM, c.TEE.Socket
+		e.TPM = c.TEE.Socket
+		if e.Kind == enclave.KindTPM {
+			e.Kind = enclave.KindSWTPM
+		}
 	default:
 		e.TPM = c.TEE.Device
 		if c.TEE.Kind == enclave.KindSVSM {

@@ -4,6 +4,9 @@ package enclave
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/assayd/assay/verdict"
@@ -16,7 +19,13 @@ const (
 	KindSNP = verdict.KindSNP
 	// KindTDX is TDX, by the kernel's configfs-tsm and its measurement registers.
 	KindTDX = verdict.KindTDX
-	// KindAuto is that of KindSNP and KindTDX which the kernel has a provider for.
+	// KindAzureSNP is a confidential VM of Azure on SEV-SNP, by the TPM of its paravisor.
+	KindAzureSNP = verdict.KindAzureSNP
+	// KindAzureTDX is the same on TDX.
+	KindAzureTDX = verdict.KindAzureTDX
+	// KindAuto is what the machine is: on Azure that of KindAzureSNP and KindAzureTDX
+	// whose report its TPM has, else that of KindSNP and KindTDX which the kernel has a
+	// provider for.
 	KindAuto = "auto"
 	// KindSVSM is SEV-SNP with an SVSM, whose TPM is a device of the kernel's.
 	KindSVSM = verdict.KindSVSM
@@ -79,7 +88,7 @@ type Config struct {
 	// SimulatorDir is the folder that InitCA of simsnp or simtdx made. Simulators only.
 	SimulatorDir string
 	// TPM is the path of the device (KindTPM and KindSVSM, /dev/tpmrm0) or of the socket
-	// (KindSWTPM).
+	// (KindSWTPM). On Azure it is either; with KindAuto empty is /dev/tpmrm0.
 	TPM string
 	// EKCertificate is a file with the endorsement key's certificate in DER, or
 	// empty: it is then read from the TPM's NV memory.
@@ -91,10 +100,12 @@ type Config struct {
 	// shared by two daemons. Kinds with a register only: all but SEV-SNP.
 	StateDir string
 	// Endorsements is a folder with what the processor's maker publishes about it, or
-	// empty. KindSNP, KindSVSM, KindTDX and KindAuto only.
+	// empty. Not for KindTPM, KindSWTPM and the simulators.
 	Endorsements string
-	// Timeout bounds each TPM command and each request to the kernel; zero is
-	// DefaultTimeout.
+	// Log gets what is worth a look and stops nothing; nil is nowhere.
+	Log *slog.Logger
+	// Timeout bounds each TPM command and each request to the kernel, and on Azure with
+	// TDX the wait for a quote; zero is DefaultTimeout.
 	Timeout time.Duration
 }
 
@@ -103,10 +114,14 @@ type Config struct {
 // list do not belong together, a *verdict.Refusal with guest.register.
 func Open(ctx context.Context, config Config) (Attester, error) {
 	switch config.Kind {
-	case KindSNP, KindTDX, KindAuto:
+	case KindSNP, KindTDX:
 		return openCVM(ctx, config)
 	case KindSVSM:
 		return openSVSM(ctx, config)
+	case KindAuto:
+		return openAuto(ctx, config)
+	case KindAzureSNP, KindAzureTDX:
+		return openAzure(ctx, config)
 	case KindSimulatedSNP:
 		return openSimulator(config)
 	case KindSimulatedTDX:
@@ -114,5 +129,30 @@ func Open(ctx context.Context, config Config) (Attester, error) {
 	case KindTPM, KindSWTPM:
 		return openTPM(ctx, config)
 	}
-	return nil, verdict.Misused("want snp, snp-svsm, tdx, auto, tpm, swtpm, sim-snp or sim-tdx", "opening TEE: kind is %q", config.Kind)
+	return nil, verdict.Misused("want snp, snp-svsm, tdx, azure-snp, azure-tdx, auto, tpm, swtpm, sim-snp or sim-tdx", "opening TEE: kind is %q", config.Kind)
+}
+
+// openAuto opens what the machine is. On Azure the paravisor comes first: kernels find
+// TDX there, whose reports only the paravisor can have. A machine of Azure without a
+// paravisor is like another.
+func openAuto(ctx context.Context, config Config) (Attester, error) {
+	azure, err := onAzure(ctx, newKernelTurn(config.Timeout))
+	if err != nil {
+		return nil, unavailable("looking at the machine's chassis", err)
+	}
+	if !azure {
+		return openCVM(ctx, config)
+	}
+	if config.TPM == "" {
+		config.TPM = autoTPM
+	}
+	a, azureErr := openAzure(ctx, config)
+	_, misuse := errors.AsType[*verdict.Misuse](azureErr)
+	if noTPM := errors.Is(azureErr, fs.ErrNotExist) && !misuse; !noTPM && !errors.Is(azureErr, errNoHCLReport) {
+		return a, azureErr
+	}
+	if a, err = openCVM(ctx, config); err != nil {
+		return nil, errors.Join(azureErr, err)
+	}
+	return a, nil
 }

@@ -2,6 +2,13 @@
 
 package enclave
 
+import (
+	"context"
+	"errors"
+
+	"github.com/google/go-tpm/tpm2/transport"
+)
+
 // BeforeExtend sets what runs between the writing of an event and its extend.
 func BeforeExtend(f func()) { testingOnlyBeforeExtend = f }
 
@@ -40,3 +47,21 @@ var (
 	ReadKernel  = osKernel{}.read
 	WriteKernel = osKernel{}.write
 )
+
+// SetMetadata takes the place of Azure's metadata service, until what it returns is
+// called.
+func SetMetadata(base string) (restore func()) {
+	before := testingOnlyMetadata
+	testingOnlyMetadata = base
+	return func() { testingOnlyMetadata = before }
+}
+
+// WithTPM calls f with the TPM at path.
+func WithTPM(ctx context.Context, path string, f func(transport.TPM) error) (err error) {
+	conn, err := dialTPM(ctx, path, DefaultTimeout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }() // also when f ends the test
+	return conn.with(ctx, func() error { return f(conn) })
+}

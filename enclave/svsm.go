@@ -59,7 +59,7 @@ func (a *tpmAttester) prepareSVSM(manifest []byte) error {
 			return fmt.Errorf("creating endorsement key: %w", err)
 		}
 		if bytes.Equal(tpm2.Marshal(public), manifest) {
-			a.ek = ek
+			a.ek = &ek
 			return a.createAK()
 		}
 		if _, err := (tpm2.FlushContext{FlushHandle: ek.Handle}).Execute(a.conn); err != nil {

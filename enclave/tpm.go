@@ -30,6 +30,7 @@ const (
 const (
 	nvChunk        = 512
 	maxCertificate = 16 << 10
+	maxNV          = 16 << 10
 	maxChainFile   = 64 << 10
 	// maxChallenge bounds both parts of a challenge: a TPM needs 34 + 32 bytes and
 	// the size of its key, and one that is given more than its buffer holds may
@@ -74,15 +75,17 @@ var akTemplate = tpm2.TPMTPublic{
 
 // A tpmAttester is the attester of a TPM.
 type tpmAttester struct {
-	conn         *tpmConn
-	ek, ak       tpm2.NamedHandle
+	conn *tpmConn
+	// ek is nil where the TPM has no certificate for one.
+	ek           *tpm2.NamedHandle
+	ak           tpm2.NamedHandle
 	akPublic     []byte
 	endorsements attest.Collection
 
 	eventKeeper
 }
 
-// openTPM opens a TPM whose endorsement key has a certificate.
+// openTPM opens a TPM whose endorsement key, or attestation key, has a certificate.
 func openTPM(ctx context.Context, config Config) (Attester, error) {
 	a, err := connectTPM(ctx, config, (*tpmAttester).prepare)
 	if err != nil {
@@ -157,6 +160,50 @@ func (a *tpmAttester) prepare(config Config) error {
 	if err := a.flushSocket(); err != nil {
 		return err
 	}
+	a.endorsements = attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{}}
+	certified, err := a.createGCEKey()
+	if err != nil {
+		return err
+	}
+	if !certified {
+		if err := a.createAK(); err != nil {
+			return err
+		}
+	}
+	// The certificate of a certified attestation key is enough.
+	if err := a.createEK(config); err != nil && (!certified || !errors.Is(err, errNoEKCertificate)) {
+		return err
+	}
+	if config.Intermediates == "" {
+		return nil
+	}
+	chain, err := readChain(config.Intermediates)
+	if err != nil {
+		return err
+	}
+	a.endorse(attest.LabelIntermediates, attest.TypeCertificates, chain)
+	return nil
+}
+
+// endorse adds an endorsement.
+func (a *tpmAttester) endorse(label, mediaType string, value []byte) {
+	a.endorsements.Items[label] = attest.Item{MediaType: mediaType, Value: value, Indicator: attest.IndicatorEndorsements}
+}
+
+// flushSocket makes room in a TPM behind a socket. No resource manager flushes what a
+// daemon that was killed left behind, and a TPM has room for three objects.
+func (a *tpmAttester) flushSocket() error {
+	if _, isSocket := a.conn.device.(*socketDevice); !isSocket {
+		return nil
+	}
+	if err := flushAll(a.conn); err != nil {
+		return fmt.Errorf("flushing: %w", err)
+	}
+	return nil
+}
+
+// createEK makes the endorsement key, which its certificate is for.
+func (a *tpmAttester) createEK(config Config) error {
 	der, err := ekCertificate(a.conn, config.EKCertificate)
 	if err != nil {
 		return err
@@ -169,41 +216,16 @@ func (a *tpmAttester) prepare(config Config) error {
 	if _, ok := certificate.PublicKey.(*ecdsa.PublicKey); ok {
 		template = tpm2.ECCEKTemplate
 	}
-	ek, ekPublic, err := createPrimary(a.conn, template)
+	ek, public, err := createPrimary(a.conn, template)
 	if err != nil {
 		return fmt.Errorf("creating endorsement key: %w", err)
 	}
-	if err := sameKey(certificate, ekPublic); err != nil {
+	if err := sameKey("endorsement", certificate, public); err != nil {
 		return err
 	}
-	a.ek = ek
-	if err := a.createAK(); err != nil {
-		return err
-	}
-	a.endorsements = attest.Collection{Type: attest.TypeEndorsements, Items: map[string]attest.Item{
-		attest.LabelEKCertificate: {MediaType: attest.TypeCertificate, Value: der, Indicator: attest.IndicatorEndorsements},
-		attest.LabelEKPublic:      {MediaType: attest.TypeTPMPublic, Value: tpm2.Marshal(ekPublic), Indicator: attest.IndicatorEndorsements},
-	}}
-	if config.Intermediates == "" {
-		return nil
-	}
-	chain, err := readChain(config.Intermediates)
-	if err != nil {
-		return err
-	}
-	a.endorsements.Items[attest.LabelIntermediates] = attest.Item{MediaType: attest.TypeCertificates, Value: chain, Indicator: attest.IndicatorEndorsements}
-	return nil
-}
-
-// flushSocket makes room in a TPM behind a socket. No resource manager flushes what a
-// daemon that was killed left behind, and a TPM has room for three objects.
-func (a *tpmAttester) flushSocket() error {
-	if _, isSocket := a.conn.device.(*socketDevice); !isSocket {
-		return nil
-	}
-	if err := flushAll(a.conn); err != nil {
-		return fmt.Errorf("flushing: %w", err)
-	}
+	a.ek = &ek
+	a.endorse(attest.LabelEKCertificate, attest.TypeCertificate, der)
+	a.endorse(attest.LabelEKPublic, attest.TypeTPMPublic, tpm2.Marshal(public))
 	return nil
 }
 
@@ -246,40 +268,49 @@ func ekCertificate(conn *tpmConn, file string) ([]byte, error) {
 		return readLimited(file, maxCertificate)
 	}
 	for _, index := range []tpm2.TPMHandle{nvRSACertificate, nvECCCertificate} {
-		public, err := tpm2.NVReadPublic{NVIndex: index}.Execute(conn)
-		if errors.Is(err, tpm2.TPMRCHandle) {
-			continue
+		der, err := readNV(conn, index)
+		if err != nil || der != nil {
+			return der, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("reading NV index 0x%08x: %w", uint32(index), err)
-		}
-		contents, err := public.NVPublic.Contents()
-		if err != nil {
-			return nil, fmt.Errorf("reading NV index 0x%08x: %w", uint32(index), err)
-		}
-		return readNV(conn, index, public.NVName, int(contents.DataSize))
 	}
-	return nil, errors.New("no endorsement key certificate in NV memory, and no file is named")
+	return nil, errNoEKCertificate
 }
 
-// readNV reads an NV index with empty owner authorization.
-func readNV(conn *tpmConn, index tpm2.TPMHandle, name tpm2.TPM2BName, size int) ([]byte, error) {
-	if size > maxCertificate {
-		return nil, fmt.Errorf("reading NV index 0x%08x: %d bytes, want at most %d", uint32(index), size, maxCertificate)
+var errNoEKCertificate = errors.New("no endorsement key certificate in NV memory, and no file is named")
+
+// readNV reads an NV index with empty owner authorization; nil where there is none.
+func readNV(conn *tpmConn, index tpm2.TPMHandle) ([]byte, error) {
+	failed := func(err error) ([]byte, error) {
+		return nil, fmt.Errorf("reading NV index 0x%08x: %w", uint32(index), err)
 	}
-	var data []byte
+	public, err := tpm2.NVReadPublic{NVIndex: index}.Execute(conn)
+	if errors.Is(err, tpm2.TPMRCHandle) {
+		return nil, nil
+	}
+	if err != nil {
+		return failed(err)
+	}
+	contents, err := public.NVPublic.Contents()
+	if err != nil {
+		return failed(err)
+	}
+	size := int(contents.DataSize)
+	if size > maxNV {
+		return failed(fmt.Errorf("%d bytes, want at most %d", size, maxNV))
+	}
+	data := []byte{}
 	for len(data) < size {
 		response, err := tpm2.NVRead{
 			AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-			NVIndex:    tpm2.NamedHandle{Handle: index, Name: name},
+			NVIndex:    tpm2.NamedHandle{Handle: index, Name: public.NVName},
 			Size:       uint16(min(nvChunk, size-len(data))), //nolint:gosec // at most nvChunk
-			Offset:     uint16(len(data)),                    //nolint:gosec // at most maxCertificate
+			Offset:     uint16(len(data)),                    //nolint:gosec // at most maxNV
 		}.Execute(conn)
 		if err != nil {
-			return nil, fmt.Errorf("reading NV index 0x%08x: %w", uint32(index), err)
+			return failed(err)
 		}
 		if len(response.Data.Buffer) == 0 {
-			return nil, fmt.Errorf("reading NV index 0x%08x: it ends after %d of %d bytes", uint32(index), len(data), size)
+			return failed(fmt.Errorf("it ends after %d of %d bytes", len(data), size))
 		}
 		data = append(data, response.Data.Buffer...)
 	}
@@ -305,14 +336,14 @@ func createPrimary(conn *tpmConn, template tpm2.TPMTPublic) (tpm2.NamedHandle, *
 
 // sameKey refuses a certificate for another key than the TPM's: relying parties
 // would, and here the operator can be told why.
-func sameKey(certificate *x509.Certificate, public *tpm2.TPMTPublic) error {
+func sameKey(which string, certificate *x509.Certificate, public *tpm2.TPMTPublic) error {
 	key, err := tpm2.Pub(*public)
 	if err != nil {
-		return fmt.Errorf("reading endorsement key: %w", err)
+		return fmt.Errorf("reading %s key: %w", which, err)
 	}
 	certified, ok := certificate.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !certified.Equal(key) {
-		return verdict.Misused("give the certificate that the TPM's maker or owner issued for it", "opening TPM: the endorsement key certificate is for another key")
+		return verdict.Misused("give the certificate that the TPM's maker or owner issued for it", "opening TPM: the %s key certificate is for another key", which)
 	}
 	return nil
 }
@@ -342,6 +373,9 @@ func (a *tpmAttester) Kind() string { return verdict.KindTPM }
 func (a *tpmAttester) ActivateCredential(ctx context.Context, credential, encryptedSecret []byte) ([]byte, error) {
 	if len(credential) > maxChallenge || len(encryptedSecret) > maxChallenge {
 		return nil, verdict.Refuse(verdict.EvidenceLimit, "activating credential: %d and %d bytes, want at most %d each", len(credential), len(encryptedSecret), maxChallenge)
+	}
+	if a.ek == nil {
+		return nil, verdict.Refuse(verdict.EvidenceKind, "activating credential: no endorsement key of this TPM has a certificate, but its attestation key has")
 	}
 	var secret []byte
 	err := a.conn.with(ctx, func() error {
@@ -379,6 +413,14 @@ func (a *tpmAttester) ActivateCredential(ctx context.Context, credential, encryp
 
 // Evidence implements Attester.
 func (a *tpmAttester) Evidence(ctx context.Context, statement, nonces []byte) ([]byte, error) {
+	endorsements := a.endorsements
+	return a.evidence(ctx, statement, nonces, func(c, _ *attest.Collection) {
+		c.Items[attest.LabelEndorsements] = attest.Item{Nested: &endorsements}
+	})
+}
+
+// evidence makes a collection of a quote and the event list, which add completes.
+func (a *tpmAttester) evidence(ctx context.Context, statement, nonces []byte, add func(c, quote *attest.Collection)) ([]byte, error) {
 	if err := a.state.acquire(ctx); err != nil {
 		return nil, unavailable("waiting for its turn", err)
 	}
@@ -395,10 +437,9 @@ func (a *tpmAttester) Evidence(ctx context.Context, statement, nonces []byte) ([
 		return nil, unavailable("quoting", err)
 	}
 	c := statementCollection(statement, nonces)
-	endorsements := a.endorsements
 	c.Items[attest.LabelEvidence] = attest.Item{Nested: &quote}
-	c.Items[attest.LabelEndorsements] = attest.Item{Nested: &endorsements}
 	c.Items[attest.LabelRegisters] = a.item()
+	add(&c, &quote)
 	return marshal(c)
 }
 

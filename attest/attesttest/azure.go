@@ -122,7 +122,11 @@ func newAzure(t testing.TB, nonce []byte, kind attest.HCLType) *Azure {
 // JWK is an RSA key of this package as the paravisor names it.
 func JWK(t testing.TB, name string, key int) map[string]any {
 	t.Helper()
-	public := rsaKey(t, key).PublicKey
+	return JWKOf(name, &rsaKey(t, key).PublicKey)
+}
+
+// JWKOf does so for a key of another's.
+func JWKOf(name string, public *rsa.PublicKey) map[string]any {
 	encode := base64.RawURLEncoding.EncodeToString
 	return map[string]any{"kid": name, "kty": "RSA", "key_ops": []any{"sign"}, "n": encode(public.N.Bytes()), "e": encode(big.NewInt(int64(public.E)).Bytes())}
 }
