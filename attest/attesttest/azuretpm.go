@@ -4,6 +4,7 @@ package attesttest
 
 import (
 	"crypto/rsa"
+	"slices"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -76,7 +77,7 @@ func WriteNV(t testing.TB, tpm transport.TPM, index tpm2.TPMHandle, data []byte)
 		public := Must[*tpm2.NVReadPublicResponse](t)(tpm2.NVReadPublic{NVIndex: index}.Execute(tpm))
 		Must[*tpm2.NVWriteResponse](t)(tpm2.NVWrite{
 			AuthHandle: ownerAuth, NVIndex: tpm2.NamedHandle{Handle: index, Name: public.NVName},
-			Data: tpm2.TPM2BMaxNVBuffer{Buffer: data[offset:min(offset+maxNVWrite, len(data))]}, Offset: uint16(offset), //nolint:gosec // a test's
+			Data: tpm2.TPM2BMaxNVBuffer{Buffer: data[offset:min(offset+maxNVWrite, len(data))]}, Offset: uint16(offset),
 		}.Execute(tpm))
 	}
 }
@@ -102,6 +103,6 @@ func (z *Azure) SetUp(t testing.TB, tpm transport.TPM, change func(*Azure)) atte
 	}
 	c := z.Collection(t)
 	report := c.Items[attest.LabelEvidence].Nested.Items[attest.LabelHCLReport].Value
-	WriteNV(t, tpm, AzureReportIndex, append(report[:len(report):len(report)], make([]byte, azureNVSize-len(report))...))
+	WriteNV(t, tpm, AzureReportIndex, append(slices.Clip(report), make([]byte, azureNVSize-len(report))...))
 	return c
 }

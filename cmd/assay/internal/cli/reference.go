@@ -313,8 +313,11 @@ func readUKI(inputs map[string]input, path string) (*reference.UKI, error) {
 	return reference.ParseUKI(data)
 }
 
+// azureKinds are the kinds of confidential VMs of Azure by their platforms.
+var azureKinds = map[string]string{"snp": verdict.KindAzureSNP, "tdx": verdict.KindAzureTDX}
+
 func (a *app) referenceTPMCommand(entry entryFlags) *cobra.Command {
-	var path, hostLine, pk, kek, db, dbx, signer string
+	var path, hostLine, pk, kek, db, dbx, signer, azure, paravisor string
 	var phases []string
 	var secureBoot, events bool
 	c := a.command("tpm UKI "+entry.words("[--boot disk] [--secure-boot --db FILE --signer FILE]", "--references FILE [--boot disk] [--secure-boot]"),
@@ -367,16 +370,30 @@ func (a *app) referenceTPMCommand(entry entryFlags) *cobra.Command {
 			if hostLine != "" {
 				a.warn("with a command line of the host, whoever runs the host has chosen it")
 			}
-			base.Kind, base.Events, base.Registers = verdict.KindTPM, "pcr14", registers
+			if azure != "" && pk+kek+db+dbx == "" {
+				delete(registers, "pcr7") // Azure enrols keys of its own
+			}
+			base.Kind, base.Events, base.Registers, base.Measurement = verdict.KindTPM, "pcr14", registers, paravisor
+			switch kind, ok := azureKinds[azure]; {
+			case (azure == "") != (paravisor == ""):
+				return nil, verdict.Misused("give both: the hardware measures the paravisor, and only the paravisor's TPM what it starts", "computing PCRs: --azure and --paravisor go together")
+			case azure == "":
+			case !ok:
+				return nil, verdict.Misused("", "computing PCRs: --azure is %.32q, want snp or tdx", azure)
+			default:
+				base.Kind = kind
+			}
 			written, err := a.settle(&entry, []verdict.ReferenceEntry{base})
 			if err != nil {
 				return nil, err
 			}
 			b.WriteString(written)
-			return done(map[string]any{"kind": verdict.KindTPM, "stub": u.Stub, "boot": path, "inputs": inputs, "registers": registers, "events": list}, "%s", b.String()), nil
+			return done(map[string]any{"kind": base.Kind, "stub": u.Stub, "boot": path, "inputs": inputs, "registers": registers, "events": list}, "%s", b.String()), nil
 		})
 	f := c.Flags()
 	f.StringVar(&path, "boot", string(reference.Direct), "how the firmware gets the UKI: direct (-kernel of QEMU), or disk")
+	f.StringVar(&azure, "azure", "", "the machine is a confidential VM of Azure on `PLATFORM`, snp or tdx; disk is how it boots")
+	f.StringVar(&paravisor, "paravisor", "", "measurement of its paravisor, `HEX`, as evidence of one has it")
 	f.StringVar(&hostLine, "host-cmdline", "", "command line that the host sets, `TEXT` (default that of the UKI)")
 	f.StringArrayVar(&phases, "phase", nil, "boot phase that systemd has measured by then, `WORD` as enter-initrd; repeat it in their order")
 	f.BoolVar(&secureBoot, "secure-boot", false, "secure boot is on")

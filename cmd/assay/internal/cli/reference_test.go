@@ -119,6 +119,7 @@ func TestReferenceVerify(t *testing.T) {
 		{"tdx", at("OVMF.fd"), "--uki", at("assay.efi"), "--rtmr0", strings.Repeat("0f", 48), "--name", "on TDX"},
 		{"tpm", at("assay.efi"), "--name", "on a TPM"},
 		{"tpm", at("assay.efi"), "--boot", "disk", "--name", "from a disk", "--from", "2020-01-01T00:00:00Z"},
+		{"tpm", at("assay.efi"), "--boot", "disk", "--name", "on Azure", "--azure", "snp", "--paravisor", strings.Repeat("0a", 48)},
 	} {
 		must(t, append(append([]string{"reference", "compute"}, add...), "--references", path, "--config", aDigest, "--flavour", "go")...)
 	}
@@ -142,6 +143,12 @@ func TestReferenceVerify(t *testing.T) {
 		{name: "tpm, of another time", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--name", "from a disk"), stderr: []string{`entry "from a disk" does not count now: 2020`}},
 		{name: "tpm, another boot", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--name", "on a TPM"), status: 1, code: verdict.GuestRegister, stderr: []string{`comparing entry "on a TPM": its pcr`}},
 		{name: "tpm, another UKI", args: verify("tpm", at("other.efi")), status: 1, code: verdict.GuestRegister},
+		{name: "azure", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--azure", "snp", "--paravisor", strings.Repeat("0a", 48)), stdout: []string{"entry on Azure is what these files make\n"}},
+		{name: "azure, another paravisor", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--azure", "snp", "--paravisor", strings.Repeat("0b", 48)), status: 1, code: verdict.GuestMeasurement},
+		{name: "azure, another UKI", args: verify("tpm", at("other.efi"), "--boot", "disk", "--azure", "snp", "--paravisor", strings.Repeat("0a", 48)), status: 1, code: verdict.GuestRegister},
+		{name: "azure, another platform", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--azure", "tdx", "--paravisor", strings.Repeat("0a", 48)), status: 1, code: verdict.GuestMeasurement, stderr: []string{"none of kind azure-tdx"}},
+		{name: "azure without a paravisor", args: verify("tpm", at("assay.efi"), "--azure", "snp"), status: 2, stderr: []string{"go together"}},
+		{name: "azure on nothing", args: verify("tpm", at("assay.efi"), "--azure", "sgx", "--paravisor", "00"), status: 2, stderr: []string{"want snp or tdx"}},
 		{name: "a name of no entry", args: verify("tpm", at("assay.efi"), "--name", "on SNP"), status: 1, code: verdict.GuestMeasurement, stderr: []string{"of this name"}},
 		{name: "no references", args: []string{"reference", "verify", "tpm", at("assay.efi")}, status: 2, stderr: []string{"no references file is named"}},
 		{name: "references that are none", args: []string{"reference", "verify", "tpm", at("assay.efi"), "--references", at("assay.efi")}, status: 1, code: verdict.HeadMalformed},
