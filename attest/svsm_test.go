@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"math/big"
 	"reflect"
 	"strings"
@@ -265,6 +266,41 @@ func FuzzSVSMManifest(f *testing.F) {
 		}
 		if err != nil && verdict.CodeOf(err) == "" {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// FuzzSVSMParts gets past the collection, to which each part is its own: only that of a
+// signature, which is malleable, may be another one.
+func FuzzSVSMParts(f *testing.F) {
+	s, in := goodSVSM(f)
+	good := s.Collection(f)
+	labels := []string{attest.LabelSVSMReport, attest.LabelSVSMManifest, attest.LabelAKPublic, attest.LabelQuote, attest.LabelSignature, attest.LabelPCRs}
+	items := good.Items[attest.LabelEvidence].Nested.Items
+	f.Add(items[labels[0]].Value, items[labels[1]].Value, items[labels[2]].Value, items[labels[3]].Value, items[labels[4]].Value, items[labels[5]].Value)
+	f.Fuzz(func(t *testing.T, report, manifest, ak, quote, signature, pcrs []byte) {
+		changed, c := maps.Clone(items), good
+		for i, value := range [][]byte{report, manifest, ak, quote, signature, pcrs} {
+			item := changed[labels[i]]
+			item.Value = value
+			changed[labels[i]] = item
+		}
+		c.Items = maps.Clone(good.Items)
+		c.Items[attest.LabelEvidence] = attest.Item{Nested: &attest.Collection{Type: attest.TypeSVSM, Items: changed}}
+		data, err := c.Marshal()
+		if err != nil { // too large
+			return
+		}
+		if _, err := attest.Appraise(data, in, attesttest.At); err != nil {
+			if verdict.CodeOf(err) == "" {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+		for i, value := range [][]byte{report[:min(len(report), 0x2A0)], manifest, ak, quote, nil, pcrs} {
+			if want := items[labels[i]].Value; value != nil && !bytes.Equal(value, want[:min(len(want), len(value))]) {
+				t.Errorf("accepted with another %s", labels[i])
+			}
 		}
 	})
 }

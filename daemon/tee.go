@@ -17,8 +17,8 @@ const defaultTPM = "/dev/tpmrm0"
 // TEE says which trusted execution environment gives evidence.
 type TEE struct {
 	// Kind is snp, snp-svsm (with the TPM of an SVSM), tdx, azure-snp, azure-tdx, auto
-	// (that of these which the machine is, but for snp-svsm), tpm, or in profile
-	// development a simulator: sim-snp or sim-tdx. Required.
+	// (that of these which the machine is), tpm, or in profile development a simulator:
+	// sim-snp or sim-tdx. Required.
 	Kind string `yaml:"kind"`
 	// Dir is the folder of the simulator's authority, from assay dev init.
 	// Required for sim-snp and sim-tdx, misuse otherwise.

@@ -25,7 +25,7 @@ const (
 	KindAzureTDX = verdict.KindAzureTDX
 	// KindAuto is what the machine is: on Azure that of KindAzureSNP and KindAzureTDX
 	// whose report its TPM has, else that of KindSNP and KindTDX which the kernel has a
-	// provider for.
+	// provider for, and KindSVSM in place of KindSNP where the guest has an SVSM.
 	KindAuto = "auto"
 	// KindSVSM is SEV-SNP with an SVSM, whose TPM is a device of the kernel's.
 	KindSVSM = verdict.KindSVSM

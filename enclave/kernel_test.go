@@ -118,6 +118,9 @@ func (k *fakeKernel) Mkdir(path string) error {
 	k.entries[path] = &fakeEntry{}
 	k.put(path+"/generation", []byte("0\n"))
 	k.put(path+"/provider", []byte(k.provider+"\n"))
+	if k.service != nil {
+		k.put(path+"/service_provider", nil)
+	}
 	if k.floor != "" {
 		k.put(path+"/privlevel_floor", []byte(k.floor+"\n"))
 	}

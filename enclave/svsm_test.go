@@ -62,7 +62,15 @@ func svsmMachine(t *testing.T) (*fakeKernel, enclave.Config, attest.Input) {
 // TestSVSMGuest runs the whole way: events, evidence, activation, appraisal, a second
 // load, and a second start of the daemon.
 func TestSVSMGuest(t *testing.T) {
+	for _, kind := range []string{enclave.KindSVSM, enclave.KindAuto} {
+		t.Run(kind, func(t *testing.T) { checkSVSMGuest(t, kind) })
+	}
+}
+
+func checkSVSMGuest(t *testing.T, kind string) {
+	t.Helper()
 	_, config, in := svsmMachine(t)
+	config.Kind = kind
 	a, err := enclave.Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -182,6 +190,7 @@ func TestOpenSVSM(t *testing.T) {
 		misuse bool
 	}{
 		{"no SVSM", func(*enclave.Config) { k.service = nil }, "no SVSM", false},
+		{"found, and not its TPM", func(c *enclave.Config) { c.Kind, c.TPM = enclave.KindAuto, c.TPM+".absent" }, "connecting", false},
 		{"a TD", func(*enclave.Config) { k.provider = "tdx_guest" }, `"tdx_guest"`, false},
 		{"no configfs", func(*enclave.Config) {
 			if err := os.Rename(k.path(tsmFolder), k.path(tsmFolder)+"-away"); err != nil {

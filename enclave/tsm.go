@@ -4,6 +4,7 @@ package enclave
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -50,15 +51,22 @@ type tsmReport struct{ out, aux, manifest []byte }
 // service_provider, since 6.11). The zero value is none.
 type tsmService struct{ provider, guid, version string }
 
-// probeTSM returns the name of the kernel's provider.
-func probeTSM(ctx context.Context, k kernelTurn) (string, error) {
-	return do(ctx, k, func(context.Context) (name string, err error) {
+// probeTSM returns the name of the kernel's provider, and whether the guest has an SVSM
+// that it can ask about its services.
+func probeTSM(ctx context.Context, k kernelTurn) (name string, svsm bool, err error) {
+	type found struct {
+		name string
+		svsm bool
+	}
+	f, err := do(ctx, k, func(context.Context) (f found, err error) {
 		err = withEntry(func(entry string) error {
-			name, err = attribute(entry, "provider")
+			f.svsm = kernel().stat(entry+"/service_provider") == nil
+			f.name, err = attribute(entry, "provider")
 			return err
 		})
-		return name, err
+		return f, err
 	})
+	return f.name, f.svsm, err
 }
 
 // requestTSM has the provider make a report with this inblob. Of a provider that knows
@@ -220,7 +228,7 @@ func readReport(ctx context.Context, entry string, service tsmService) (tsmRepor
 // auto takes what is there; another one is never taken in place of it.
 func openCVM(ctx context.Context, config Config) (Attester, error) {
 	turn := newKernelTurn(config.Timeout)
-	provider, err := probeTSM(ctx, turn)
+	provider, svsm, err := probeTSM(ctx, turn)
 	source := snpSource{name: "configfs-tsm", report: func(ctx context.Context, reportData [64]byte) (tsmReport, error) {
 		return requestTSM(ctx, turn, providerSNP, reportData)
 	}}
@@ -233,6 +241,11 @@ func openCVM(ctx context.Context, config Config) (Attester, error) {
 	kind, known := map[string]string{providerSNP: KindSNP, providerTDX: KindTDX}[provider]
 	if !known {
 		return nil, verdict.Fail(verdict.EvidenceMissing, "opening TEE: the kernel's provider of reports is %.64q, want %s or %s", provider, providerSNP, providerTDX)
+	}
+	if config.Kind == KindAuto && kind == KindSNP && svsm {
+		// A report of the guest's own level says less, and most relying parties refuse it.
+		config.TPM = cmp.Or(config.TPM, autoTPM)
+		return openSVSM(ctx, config)
 	}
 	if config.Kind != KindAuto && config.Kind != kind {
 		return nil, verdict.Fail(verdict.EvidenceMissing, "opening TEE: this is a guest of kind %s (%s), and %s is configured", kind, provider, config.Kind)

@@ -317,7 +317,7 @@ func readUKI(inputs map[string]input, path string) (*reference.UKI, error) {
 var azureKinds = map[string]string{"snp": verdict.KindAzureSNP, "tdx": verdict.KindAzureTDX}
 
 func (a *app) referenceTPMCommand(entry entryFlags) *cobra.Command {
-	var path, hostLine, pk, kek, db, dbx, signer, azure, paravisor string
+	var path, hostLine, pk, kek, db, dbx, signer, azure, paravisor, svsm string
 	var phases []string
 	var secureBoot, events bool
 	c := a.command("tpm UKI "+entry.words("[--boot disk] [--secure-boot --db FILE --signer FILE]", "--references FILE [--boot disk] [--secure-boot]"),
@@ -383,6 +383,12 @@ func (a *app) referenceTPMCommand(entry entryFlags) *cobra.Command {
 			default:
 				base.Kind = kind
 			}
+			switch {
+			case svsm != "" && azure != "":
+				return nil, verdict.Misused("", "computing PCRs: --svsm and --azure are of different machines")
+			case svsm != "":
+				base.Kind, base.Measurement = verdict.KindSVSM, svsm
+			}
 			written, err := a.settle(&entry, []verdict.ReferenceEntry{base})
 			if err != nil {
 				return nil, err
@@ -394,6 +400,7 @@ func (a *app) referenceTPMCommand(entry entryFlags) *cobra.Command {
 	f.StringVar(&path, "boot", string(reference.Direct), "how the firmware gets the UKI: direct (-kernel of QEMU), or disk")
 	f.StringVar(&azure, "azure", "", "the machine is a confidential VM of Azure on `PLATFORM`, snp or tdx; disk is how it boots")
 	f.StringVar(&paravisor, "paravisor", "", "measurement of its paravisor, `HEX`, as evidence of one has it")
+	f.StringVar(&svsm, "svsm", "", "the TPM is that of an SVSM on SEV-SNP: launch measurement of SVSM and firmware, `HEX`")
 	f.StringVar(&hostLine, "host-cmdline", "", "command line that the host sets, `TEXT` (default that of the UKI)")
 	f.StringArrayVar(&phases, "phase", nil, "boot phase that systemd has measured by then, `WORD` as enter-initrd; repeat it in their order")
 	f.BoolVar(&secureBoot, "secure-boot", false, "secure boot is on")

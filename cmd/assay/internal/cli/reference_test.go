@@ -120,6 +120,7 @@ func TestReferenceVerify(t *testing.T) {
 		{"tpm", at("assay.efi"), "--name", "on a TPM"},
 		{"tpm", at("assay.efi"), "--boot", "disk", "--name", "from a disk", "--from", "2020-01-01T00:00:00Z"},
 		{"tpm", at("assay.efi"), "--boot", "disk", "--name", "on Azure", "--azure", "snp", "--paravisor", strings.Repeat("0a", 48)},
+		{"tpm", at("assay.efi"), "--boot", "disk", "--name", "with an SVSM", "--svsm", strings.Repeat("0c", 48)},
 	} {
 		must(t, append(append([]string{"reference", "compute"}, add...), "--references", path, "--config", aDigest, "--flavour", "go")...)
 	}
@@ -148,6 +149,10 @@ func TestReferenceVerify(t *testing.T) {
 		{name: "azure, another UKI", args: verify("tpm", at("other.efi"), "--boot", "disk", "--azure", "snp", "--paravisor", strings.Repeat("0a", 48)), status: 1, code: verdict.GuestRegister},
 		{name: "azure, another platform", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--azure", "tdx", "--paravisor", strings.Repeat("0a", 48)), status: 1, code: verdict.GuestMeasurement, stderr: []string{"none of kind azure-tdx"}},
 		{name: "azure without a paravisor", args: verify("tpm", at("assay.efi"), "--azure", "snp"), status: 2, stderr: []string{"go together"}},
+		{name: "SVSM", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--svsm", strings.Repeat("0c", 48)), stdout: []string{"entry with an SVSM is what these files make\n"}},
+		{name: "SVSM, another", args: verify("tpm", at("assay.efi"), "--boot", "disk", "--svsm", strings.Repeat("0d", 48)), status: 1, code: verdict.GuestMeasurement},
+		{name: "SVSM, another UKI", args: verify("tpm", at("other.efi"), "--boot", "disk", "--svsm", strings.Repeat("0c", 48)), status: 1, code: verdict.GuestRegister},
+		{name: "SVSM on Azure", args: verify("tpm", at("assay.efi"), "--azure", "snp", "--paravisor", strings.Repeat("0a", 48), "--svsm", strings.Repeat("0c", 48)), status: 2, stderr: []string{"different machines"}},
 		{name: "azure on nothing", args: verify("tpm", at("assay.efi"), "--azure", "sgx", "--paravisor", "00"), status: 2, stderr: []string{"want snp or tdx"}},
 		{name: "a name of no entry", args: verify("tpm", at("assay.efi"), "--name", "on SNP"), status: 1, code: verdict.GuestMeasurement, stderr: []string{"of this name"}},
 		{name: "no references", args: []string{"reference", "verify", "tpm", at("assay.efi")}, status: 2, stderr: []string{"no references file is named"}},
