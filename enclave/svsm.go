@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 
 	"github.com/google/go-tpm/tpm2"
@@ -42,6 +43,9 @@ func openSVSM(ctx context.Context, config Config) (_ Attester, err error) {
 	}
 	a := &svsmAttester{turn: turn, folder: folder, manifest: r.manifest}
 	a.tpmAttester, err = connectTPM(ctx, config, func(t *tpmAttester, _ Config) error { return t.prepareSVSM(r.manifest) })
+	if _, misuse := errors.AsType[*verdict.Misuse](err); errors.Is(err, fs.ErrNotExist) && !misuse {
+		err = verdict.Fail(verdict.EvidenceMissing, "opening TEE: this guest has an SVSM, and the kernel has not its TPM, which takes Linux 6.16 with CONFIG_TCG_SVSM: %w", err)
+	}
 	if err != nil {
 		return nil, errors.Join(err, folder.close())
 	}

@@ -190,7 +190,7 @@ func TestOpenSVSM(t *testing.T) {
 		misuse bool
 	}{
 		{"no SVSM", func(*enclave.Config) { k.service = nil }, "no SVSM", false},
-		{"found, and not its TPM", func(c *enclave.Config) { c.Kind, c.TPM = enclave.KindAuto, c.TPM+".absent" }, "connecting", false},
+		{"found, and not its TPM", func(c *enclave.Config) { c.Kind, c.TPM = enclave.KindAuto, c.TPM+".absent" }, "Linux 6.16", false},
 		{"a TD", func(*enclave.Config) { k.provider = "tdx_guest" }, `"tdx_guest"`, false},
 		{"no configfs", func(*enclave.Config) {
 			if err := os.Rename(k.path(tsmFolder), k.path(tsmFolder)+"-away"); err != nil {
@@ -205,7 +205,8 @@ func TestOpenSVSM(t *testing.T) {
 				return out, aux, manifest, err
 			}
 		}, "not the TPM of the SVSM", false},
-		{"no TPM", func(c *enclave.Config) { c.TPM += ".absent" }, "connecting", false},
+		{"no TPM", func(c *enclave.Config) { c.TPM += ".absent" }, "Linux 6.16", false},
+		{"a state folder that is not there", func(c *enclave.Config) { c.StateDir += "/absent" }, "opening state folder", true},
 		{"no path", func(c *enclave.Config) { c.TPM = "" }, "no path", true},
 		{"no state folder", func(c *enclave.Config) { c.StateDir = "" }, "no state folder", true},
 		{"endorsements that are not there", func(c *enclave.Config) { c.Endorsements += "/absent" }, "opening endorsements", true},
