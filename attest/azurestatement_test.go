@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -265,4 +267,69 @@ func TestAzureTrustMisuse(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
+}
+
+// FuzzAzureParts: parts in a collection that is otherwise good. What is accepted has the
+// paravisor's data, the quote, the values and the key that the hardware vouches for.
+func FuzzAzureParts(f *testing.F) {
+	z, in := goodAzure(f, "snp")
+	c := z.Collection(f)
+	items := c.Items[attest.LabelEvidence].Nested.Items
+	labels := []string{attest.LabelHCLReport, attest.LabelAKPublic, attest.LabelQuote, attest.LabelSignature, attest.LabelPCRs}
+	good := map[string][]byte{}
+	for _, label := range labels {
+		good[label] = items[label].Value
+	}
+	key, err := attest.Appraise(z.Bytes(f), in, attesttest.At)
+	if err != nil {
+		f.Fatal(err)
+	}
+	hcl, err := attest.ParseHCLReport(good[attest.LabelHCLReport])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good[labels[0]], good[labels[1]], good[labels[2]], good[labels[3]], good[labels[4]])
+	f.Fuzz(func(t *testing.T, report, ak, quote, signature, pcrs []byte) {
+		changed := map[string]attest.Item{}
+		for i, value := range [][]byte{report, ak, quote, signature, pcrs} {
+			changed[labels[i]] = attest.Item{MediaType: items[labels[i]].MediaType, Value: value}
+		}
+		of := attest.Collection{Type: c.Type, Items: maps.Clone(c.Items)}
+		of.Items[attest.LabelEvidence] = attest.Item{Nested: &attest.Collection{Type: attest.TypeAzureSNP, Items: changed}}
+		data, err := of.Marshal()
+		if err != nil { // too large
+			return
+		}
+		got, err := attest.Appraise(data, in, attesttest.At)
+		if err != nil {
+			if verdict.CodeOf(err) == "" {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+		accepted, err := attest.ParseHCLReport(report)
+		if err != nil || !bytes.Equal(accepted.Data, hcl.Data) || !bytes.Equal(accepted.Hardware[:0x2A0], hcl.Hardware[:0x2A0]) {
+			t.Errorf("accepted with another report, %v", err)
+		}
+		if !bytes.Equal(quote, good[attest.LabelQuote]) || !bytes.Equal(pcrs, good[attest.LabelPCRs]) || got.AK.AK != key.AK.AK {
+			t.Error("accepted with another quote, other values, or another key")
+		}
+	})
+}
+
+func FuzzAppraiseAzure(f *testing.F) {
+	z, in := goodAzure(f, "tdx")
+	f.Add(z.Bytes(f))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := attest.Appraise(data, in, attesttest.At)
+		if err != nil {
+			if !reflect.DeepEqual(got, attest.Result{}) {
+				t.Errorf("with %v came %+v", err, got)
+			}
+			return
+		}
+		if got.StatementDigest != verdict.SHA256(z.Statement) || got.Measurement != in.References.Entries[0].Measurement {
+			t.Errorf("accepted %s of %s", got.StatementDigest, got.Measurement)
+		}
+	})
 }
