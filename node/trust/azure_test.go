@@ -116,3 +116,36 @@ func checkIssuerOf(t *testing.T, kind string, collection []byte, in attest.Input
 		}
 	}
 }
+
+// TestAppraiseAzure: a node that accepts Azure's VMs by AMD's roots refuses one under
+// others, and its recording says the same.
+func TestAppraiseAzure(t *testing.T) {
+	statement, nonce := attesttest.Statement(t), attesttest.Nonce(7)
+	z := attesttest.NewAzureSNP(t, nil).State(t, statement, nonce)
+	q := newQuestion(t, z.Input(t), statement)
+	q.config.TEE = azureTEE()
+	q.config.TEE.AllowNoFloor = true
+	h := q.head()
+	q.statement.Head = verdict.HeadRef{Counter: h.Counter, Digest: h.Digest}
+	z.State(t, q.statement, nonce)
+	c := z.Collection(t)
+	items := c.Items[attest.LabelEvidence].Nested.Items
+	for label, item := range items { // as a daemon marks them
+		item.Indicator = attest.IndicatorEvidence
+		items[label] = item
+	}
+	collection, err := c.Marshal()
+	check(t, err)
+	made := trust.Attempt{Question: trust.Question{Head: h, Nonce: nonce}, Collection: collection, At: attesttest.At}
+	if _, made.Err = q.config.Appraise(collection, made.Question, attesttest.At); verdict.CodeOf(made.Err) != verdict.EndorsementUntrusted {
+		t.Fatalf("got %v, want %s", made.Err, verdict.EndorsementUntrusted)
+	}
+	if files := sameAgain(t, q.config, made); files["collection.cmw"] != nil || files["hcl.bin"] == nil {
+		t.Error("it was recorded whole, want its parts")
+	}
+	q.config.TEE.Kinds = []string{"snp"}
+	q.config.TEE.TDX, q.config.TEE.Azure = trust.TDX{}, trust.Azure{}
+	if _, err := q.config.Appraise(collection, made.Question, attesttest.At); verdict.CodeOf(err) != verdict.EvidenceKind {
+		t.Errorf("a node without Azure: got %v, want %s", err, verdict.EvidenceKind)
+	}
+}

@@ -76,6 +76,14 @@ type azureMachine struct {
 	UserData   string `json:"userData,omitempty"`
 }
 
+// machineOf returns it, and nil for nil.
+func machineOf(z *attest.HCLData) *azureMachine {
+	if z == nil {
+		return nil
+	}
+	return &azureMachine{VMUniqueID: z.VMID, SecureBoot: z.SecureBoot, TPMEnabled: z.TPM, UserData: hex.EncodeToString(z.UserData)}
+}
+
 // A gceInstance is what the certificate of an attestation key names.
 type gceInstance struct {
 	Zone          string `json:"zone"`
@@ -134,9 +142,7 @@ func appraised(r folder.Report, err error) (*answer, error) {
 			v.SNP.ChipID = hex.EncodeToString(p.ChipID[:])
 		}
 	}
-	if z := r.Azure; z != nil {
-		v.Azure = &azureMachine{VMUniqueID: z.VMID, SecureBoot: z.SecureBoot, TPMEnabled: z.TPM, UserData: hex.EncodeToString(z.UserData)}
-	}
+	v.Azure = machineOf(r.Azure)
 	if g := r.GCE; g != nil {
 		v.GCE = &gceInstance{Zone: g.Zone, ProjectNumber: g.ProjectNumber, ProjectID: g.ProjectID, InstanceID: g.ID, InstanceName: g.Name}
 	}

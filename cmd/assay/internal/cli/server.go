@@ -387,24 +387,26 @@ type appraisalInfo struct {
 	Kind        string         `json:"kind"`
 	Binding     string         `json:"binding"`
 	Measurement string         `json:"measurement"`
-	// Registers are those of a TD beside its measurement.
+	// Registers are those of a TD, or of a VM of Azure, beside its measurement.
 	Registers map[string]string `json:"registers,omitempty"`
 	// TCBStatus and Advisories are what Intel says of a TDX platform, Relaxed the
 	// relaxations of trust.yaml that the evidence needed.
-	TCBStatus   string   `json:"tcbStatus,omitempty"`
-	Advisories  []string `json:"advisories,omitempty"`
-	Relaxed     []string `json:"relaxed,omitempty"`
-	Entry       string   `json:"entry"`
-	Profile     string   `json:"profile"`
-	Simulated   bool     `json:"simulated"`
-	Unwitnessed bool     `json:"unwitnessed"`
-	Head        uint64   `json:"head"`
-	NotAfter    string   `json:"notAfter"`
+	TCBStatus  string   `json:"tcbStatus,omitempty"`
+	Advisories []string `json:"advisories,omitempty"`
+	Relaxed    []string `json:"relaxed,omitempty"`
+	// Azure is what the paravisor of a VM of Azure says of the machine.
+	Azure       *azureMachine `json:"azure,omitempty"`
+	Entry       string        `json:"entry"`
+	Profile     string        `json:"profile"`
+	Simulated   bool          `json:"simulated"`
+	Unwitnessed bool          `json:"unwitnessed"`
+	Head        uint64        `json:"head"`
+	NotAfter    string        `json:"notAfter"`
 }
 
 func describeAppraisal(p trust.Appraisal) appraisalInfo {
 	s := p.Issuer.Statement
-	return appraisalInfo{Registers: p.Issuer.Registers, TCBStatus: string(p.Result.Status), Advisories: p.Result.Advisories, Relaxed: p.Result.Relaxed,
+	return appraisalInfo{Azure: machineOf(p.Result.Azure), Registers: p.Issuer.Registers, TCBStatus: string(p.Result.Status), Advisories: p.Result.Advisories, Relaxed: p.Result.Relaxed,
 		Statement: p.Issuer.Digest, Issuer: s.Issuer, Kind: p.Issuer.Kind, Binding: string(p.Result.Binding), Measurement: p.Issuer.Measurement,
 		Entry: p.Result.Entry.Name, Profile: p.Result.Entry.Profile, Simulated: p.Simulated, Unwitnessed: p.Unwitnessed, Head: s.Head.Counter, NotAfter: utcUnix(s.NotAfter)}
 }
@@ -419,6 +421,9 @@ func (i appraisalInfo) text() string {
 	}
 	if len(i.Relaxed) > 0 {
 		fmt.Fprintf(&more, "relaxed %s\n", strings.Join(i.Relaxed, " "))
+	}
+	if i.Azure != nil {
+		fmt.Fprintf(&more, "machine %s of Azure, secure boot %t\n", printable(i.Azure.VMUniqueID), i.Azure.SecureBoot)
 	}
 	return fmt.Sprintf("accepted statement %s\nissuer %s under head %d until %s\nevidence %s, bound to %s, measurement %s\nreference entry %q, profile %s\nsimulated %t, unwitnessed %t\n%s",
 		i.Statement, printable(i.Issuer), i.Head, i.NotAfter, i.Kind, i.Binding, i.Measurement, printable(i.Entry), i.Profile, i.Simulated, i.Unwitnessed, more.String())
