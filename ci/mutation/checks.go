@@ -53,7 +53,7 @@ func (c check) id() string {
 
 // plain are folders with errors that have no code: their callers give them one, or
 // they say that a command is misused.
-var plain = []string{"attest/folder", "verifier/internal/dialguard", "verifier/internal/revocation", "verifier/internal/sct", "verifier/internal/stamp", "verifier/internal/strictjson"}
+var plain = []string{"attest/folder", "verdict", "verifier/internal/dialguard", "verifier/internal/revocation", "verifier/internal/sct", "verifier/internal/stamp", "verifier/internal/strictjson"}
 
 // demandType is, in the folders of withDemands, a struct whose first field says
 // whether something that is demanded is met, and where it is not it is refused.

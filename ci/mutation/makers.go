@@ -89,10 +89,13 @@ func (m makers) made(call *ast.CallExpr, isPlain bool) bool {
 		return ok && (pkg.Name == "verdict" && (f.Sel.Name == "Refuse" || f.Sel.Name == "Fail") ||
 			isPlain && (pkg.Name == "verdict" && f.Sel.Name == "Misused" || pkg.Name == "fmt" && f.Sel.Name == "Errorf" || pkg.Name == "errors" && f.Sel.Name == "New"))
 	case *ast.Ident:
-		return m[f.Name]
+		return m[f.Name] || ownMakers[f.Name]
 	}
 	return false
 }
+
+// ownMakers are the same in package verdict, where they have no package before them.
+var ownMakers = map[string]bool{"Refuse": true, "Fail": true, "Misused": true}
 
 // refuses says whether a block ends with the return of a refusal or failure, and
 // with which code.
