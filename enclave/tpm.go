@@ -309,8 +309,12 @@ func readNV(conn *tpmConn, index tpm2.TPMHandle) ([]byte, error) {
 		if err != nil {
 			return failed(err)
 		}
-		if len(response.Data.Buffer) == 0 {
+		n, asked := len(response.Data.Buffer), min(nvChunk, size-len(data))
+		if n == 0 {
 			return failed(fmt.Errorf("it ends after %d of %d bytes", len(data), size))
+		}
+		if n > asked {
+			return failed(fmt.Errorf("the TPM gave %d bytes of %d", n, asked))
 		}
 		data = append(data, response.Data.Buffer...)
 	}
