@@ -23,7 +23,7 @@ import (
 
 // snpFolder is a simulated chip under roots of its own as a folder, and x before it is
 // signed.
-func snpFolder(t *testing.T, change func(*attesttest.SNP)) (fstest.MapFS, object) {
+func snpFolder(t testing.TB, change func(*attesttest.SNP)) (fstest.MapFS, object) {
 	t.Helper()
 	x := attesttest.NewSNP(t, attest.SNP, []byte("{}"), [verdict.NonceSize]byte{})
 	change(x)
