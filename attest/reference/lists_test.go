@@ -16,9 +16,9 @@ import (
 	"github.com/assayd/assay/attest/reference"
 )
 
-// FuzzFindSignature: what is found is the certificate behind its owner, lists in front of
+// FuzzSignatureLists: what is found is the certificate behind its owner, lists in front of
 // it and behind it change nothing, and half a list is refused.
-func FuzzFindSignature(f *testing.F) {
+func FuzzSignatureLists(f *testing.F) {
 	list, certificate := signatureList([]byte("certificate"))
 	other, _ := signatureList([]byte("another one"))
 	f.Add(list, certificate)

@@ -38,14 +38,14 @@ func pack(t testing.TB, files map[string]string, headers ...*tar.Header) []byte 
 
 func below(name string) bool { return strings.HasPrefix(name, "boot/") }
 
-// FuzzSelectFiles: of whatever archive, none but wanted files come back, each as long as
+// FuzzMembers: of whatever archive, none but wanted files come back, each as long as
 // it may be, and they can be packed and read again.
-func FuzzSelectFiles(f *testing.F) {
+func FuzzMembers(f *testing.F) {
 	f.Add(pack(f, map[string]string{"./boot/vmlinuz": "kernel"}))
 	f.Add(pack(f, map[string]string{"boot/a": "1"}, &tar.Header{Name: "boot/link", Typeflag: tar.TypeSymlink, Linkname: "../etc"}, &tar.Header{Name: "./", Typeflag: tar.TypeDir}))
 	f.Add(pack(f, map[string]string{"etc/passwd": "1", strings.Repeat("long/", 60) + "name": "2"}))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		files, err := image.SelectFiles(bytes.NewReader(data), below)
+		files, err := image.FilesOf(bytes.NewReader(data), below)
 		if err != nil {
 			if files != nil {
 				t.Errorf("got %d files with %v", len(files), err)
@@ -54,7 +54,7 @@ func FuzzSelectFiles(f *testing.F) {
 		}
 		again := map[string]string{}
 		for name, data := range files {
-			if !below(name) || path.Clean(name) != name || len(data) > image.MaxUnpacked {
+			if !below(name) || path.Clean(name) != name || len(data) > image.LargestFile {
 				t.Errorf("got %q of %d bytes", name, len(data))
 			}
 			again[name] = string(data)
@@ -67,7 +67,7 @@ func FuzzSelectFiles(f *testing.F) {
 				return // nothing writes such a name
 			}
 		}
-		copied, err := image.SelectFiles(bytes.NewReader(pack(t, again)), below)
+		copied, err := image.FilesOf(bytes.NewReader(pack(t, again)), below)
 		if err != nil || len(copied) != len(files) {
 			t.Fatalf("got %d files, %v, want %d", len(copied), err, len(files))
 		}
@@ -79,27 +79,27 @@ func FuzzSelectFiles(f *testing.F) {
 	})
 }
 
-// TestSelectFilesBounds: half an archive is an error, and one that says that a file is
+// TestMembersBounded: half an archive is an error, and one that says that a file is
 // large costs nothing.
-func TestSelectFilesBounds(t *testing.T) {
+func TestMembersBounded(t *testing.T) {
 	const one = "./boot/vmlinuz"
 	good := pack(t, map[string]string{one: strings.Repeat("kernel", 100)})
-	if files, err := image.SelectFiles(bytes.NewReader(good), below); err != nil || len(files) != 1 {
+	if files, err := image.FilesOf(bytes.NewReader(good), below); err != nil || len(files) != 1 {
 		t.Fatalf("got %d files, %v", len(files), err)
 	}
 	for n := 1; n < 512+600; n++ { // without the filling and the end, tar still reads it
-		if _, err := image.SelectFiles(bytes.NewReader(good[:n]), below); err == nil {
+		if _, err := image.FilesOf(bytes.NewReader(good[:n]), below); err == nil {
 			t.Errorf("accepted %d bytes of %d", n, len(good))
 		}
 	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	if err := w.WriteHeader(&tar.Header{Name: one, Typeflag: tar.TypeReg, Mode: 0o644, Size: image.MaxUnpacked + 1}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: one, Typeflag: tar.TypeReg, Mode: 0o644, Size: image.LargestFile + 1}); err != nil {
 		t.Fatal(err)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err := image.SelectFiles(io.MultiReader(&b, zeros{}), below)
+	_, err := image.FilesOf(io.MultiReader(&b, zeros{}), below)
 	runtime.ReadMemStats(&after)
 	if err == nil || !strings.Contains(err.Error(), "want at most") {
 		t.Errorf("got %v", err)
