@@ -76,8 +76,9 @@ var layers = map[string][]string{
 
 	// Harness: imports what it likes, and is imported by nothing, but for parts
 	// that import nothing of ours, which tests of every layer may use.
+	"ci/fuzz":  {},
 	"ci/swtpm": {},
-	"ci":       {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "enclave/pid1", "daemon", "node", "node/gate", "ci/swtpm", "image"},
+	"ci":       {"verdict", "internal/strictyaml", "verdict/assay/v1", "attest", "spiffe", "verifier", "audit", "audit/proof", "enclave", "enclave/pid1", "daemon", "node", "node/gate", "ci/fuzz", "ci/swtpm", "image"},
 
 	// This folder: only tests of the repository itself.
 	".": {},

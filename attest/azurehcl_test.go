@@ -17,6 +17,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -188,13 +189,17 @@ var hclSeed = []byte(`{"keys":[{"kid":"HCLAkPub","key_ops":["sign"],"kty":"RSA",
 func FuzzHCLReport(f *testing.F) {
 	snp := attest.HCLReport{Version: 1, Type: attest.HCLSNP, Hash: crypto.SHA256, Hardware: make([]byte, attest.SNPReportSize), Data: hclSeed}
 	tdx := attest.HCLReport{Version: 2, Type: attest.HCLTDX, Hash: crypto.SHA512, Hardware: append([]byte{0x81}, make([]byte, 1023)...), Data: hclSeed}
+	var goods [][]byte
 	for _, r := range []attest.HCLReport{snp, tdx} {
 		if _, err := attest.ParseHCLReport(r.Marshal()); err != nil {
 			f.Fatal(err)
 		}
-		f.Add(append(r.Marshal(), make([]byte, 8)...))
+		goods = append(goods, append(r.Marshal(), make([]byte, 8)...))
 	}
+	inputs, least := fuzz.New(f, goods...), len(snp.Marshal())-len(hclSeed)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(len(data) >= least && len(data) <= attest.MaxHCLReportSize && bytes.HasPrefix(data, []byte("HCLA")))
 		r, err := attest.ParseHCLReport(data)
 		if err != nil {
 			if !cmp.Equal(r, attest.HCLReport{}) {
@@ -213,8 +218,10 @@ func FuzzHCLData(f *testing.F) {
 	if _, err := attest.ParseHCLData(hclSeed); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(hclSeed)
+	inputs := fuzz.New(f, hclSeed)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		d, err := attest.ParseHCLData(data)
 		if err != nil {
 			if !reflect.ValueOf(d).IsZero() {

@@ -3,6 +3,7 @@
 package attest_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -115,10 +117,11 @@ func TestPanicIsRefused(t *testing.T) {
 }
 
 func FuzzCollection(f *testing.F) {
-	f.Add([]byte(`{"__cmwc_t":"tag:x","a":["x/y","AAEC",4],"b":{"c":["x/y",""]}}`))
 	p, _ := goodTPM(f)
-	f.Add(p.Bytes(f))
+	inputs := fuzz.New(f, []byte(`{"__cmwc_t":"tag:x","a":["x/y","AAEC",4],"b":{"c":["x/y",""]}}`), p.Bytes(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		c, err := attest.ParseCollection(data)
 		if err != nil {
 			if c.Items != nil {
@@ -142,17 +145,16 @@ func FuzzAppraise(f *testing.F) {
 	p, tpm := goodTPM(f)
 	s, snp := goodSNP(f, attest.SNP)
 	v, vlek := goodVLEK(f, attest.SNP, attest.Milan)
-	f.Add(p.Bytes(f))
-	f.Add(s.Bytes(f))
-	f.Add(v.Bytes(f))
+	inputs := newCollections(f, p.Bytes(f), s.Bytes(f), v.Bytes(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(t, data)
+		_, err := attest.ParseCollection(data)
+		inputs.Add(err == nil)
 		for _, in := range []attest.Input{tpm, snp, vlek} {
-			if _, err := attest.Appraise(data, in, attesttest.At); err != nil && verdict.CodeOf(err) == verdict.Internal {
-				t.Errorf("an error without a code: %v", err)
-			}
+			_, err := attest.Appraise(data, in, attesttest.At)
+			coded(t, err)
 		}
-		if _, err := attest.NewChallenge(data); err != nil && verdict.CodeOf(err) == verdict.Internal {
-			t.Errorf("a challenge's error without a code: %v", err)
-		}
+		_, err = attest.NewChallenge(data)
+		coded(t, err)
 	})
 }

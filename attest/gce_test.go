@@ -18,6 +18,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -245,8 +246,12 @@ func TestGCERoot(t *testing.T) {
 }
 
 func FuzzGCEInstance(f *testing.F) {
-	f.Add(der(f, goodGCE()))
+	inputs := fuzz.New(f, der(f, goodGCE()))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		var outer asn1.RawValue
+		_, outerErr := asn1.Unmarshal(data, &outer)
+		inputs.Add(outerErr == nil && outer.Tag == asn1.TagSequence)
 		g, err := attest.ParseGCEInstance(data)
 		if err != nil && g != nil {
 			t.Error("an instance beside an error")

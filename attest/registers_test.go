@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -101,8 +103,11 @@ func TestMeasure(t *testing.T) {
 }
 
 func FuzzEventList(f *testing.F) {
-	f.Add(list(f, 2).Marshal())
+	inputs := fuzz.New(f, list(f, 2).Marshal(), list(f, 1).Marshal())
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		line, _, ended := bytes.Cut(data, []byte("\n"))
+		inputs.Add(ended && json.Valid(line))
 		l, err := attest.ParseEventList(data)
 		if err != nil {
 			if l.Events != nil {

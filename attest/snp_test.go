@@ -12,6 +12,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -313,9 +314,10 @@ func TestParseSNPReportSizes(t *testing.T) {
 
 func FuzzSNPReport(f *testing.F) {
 	s, _ := goodSNP(f, attest.SNP)
-	f.Add(s.SignedReport(f))
-	f.Add([]byte{2, 0, 0, 0})
+	inputs := fuzz.New(f, s.SignedReport(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(len(data) == attest.SNPReportSize && data[0] >= 2 && data[0] <= 5 && string(data[1:4]) == "\x00\x00\x00")
 		r, err := attest.ParseSNPReport(data)
 		if err != nil {
 			if r != (attest.SNPReport{}) {

@@ -294,12 +294,9 @@ func checkRevocation(item Item, ark, issuer, leaf *x509.Certificate, at time.Tim
 	if item.MediaType != TypeCRL {
 		return verdict.Refuse(verdict.EndorsementMalformed, "parsing CRL: type is %s, want %s", quoteShort(item.MediaType), TypeCRL)
 	}
-	if len(item.Value) > maxCRLSize {
-		return verdict.Refuse(verdict.EvidenceLimit, "parsing CRL: %d bytes, want at most %d", len(item.Value), maxCRLSize)
-	}
-	crl, err := x509.ParseRevocationList(item.Value)
+	crl, err := revocationList("CRL", item.Value)
 	if err != nil {
-		return verdict.Refuse(verdict.EndorsementMalformed, "parsing CRL: %w", err)
+		return err
 	}
 	if err := ark.CheckSignature(crl.SignatureAlgorithm, crl.RawTBSRevocationList, crl.Signature); err != nil || crl.SignatureAlgorithm != x509.SHA384WithRSAPSS {
 		return verdict.Refuse(verdict.EndorsementUntrusted, "verifying CRL: not signed by the ARK")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -89,9 +90,14 @@ func TestSNPExtendedReport(t *testing.T) {
 }
 
 func FuzzSNPCertTable(f *testing.F) {
-	f.Add(attesttest.CertTable(f, attesttest.CertEntry{GUID: attesttest.GUIDVCEK, Data: []byte("vcek")}, attesttest.CertEntry{GUID: attesttest.GUIDARK, Data: []byte("ark")}))
-	f.Add(make([]byte, 24))
+	one := attesttest.CertTable(f, attesttest.CertEntry{GUID: attesttest.GUIDVCEK, Data: []byte("vcek")}, attesttest.CertEntry{GUID: attesttest.GUIDARK, Data: []byte("ark")})
+	armoured := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("vlek")})
+	two := attesttest.CertTable(f, attesttest.CertEntry{GUID: attesttest.GUIDVLEK, Data: armoured}, attesttest.CertEntry{GUID: attesttest.GUIDASK, Data: armoured})
+	inputs := fuzz.New(f, one, two, make([]byte, 24))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		// An entry, and the one of zeros that ends a table.
+		inputs.Add(len(data) >= 48 && !bytes.Equal(data[:24], make([]byte, 24)))
 		table, err := attest.ParseSNPCertTable(data)
 		for _, c := range [][]byte{table.VCEK, table.VLEK, table.ASK, table.ARK} {
 			if err != nil && c != nil {

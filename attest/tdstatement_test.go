@@ -396,12 +396,15 @@ func TestReplayRTMR(t *testing.T) {
 
 func FuzzAppraiseTD(f *testing.F) {
 	d, in := goodTD(f, attest.TDX)
-	f.Add(d.Bytes())
+	four := d.Bytes()
 	d.Version = 5
-	f.Add(d.Bytes())
+	inputs := newCollections(f, four, d.Bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(t, data)
+		_, err := attest.ParseCollection(data)
+		inputs.Add(err == nil)
 		got, err := attest.Appraise(data, in, attesttest.At)
-		if err != nil {
+		if coded(t, err); err != nil {
 			if !reflect.DeepEqual(got, attest.Result{}) {
 				t.Errorf("with %v came %+v", err, got)
 			}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -473,9 +474,11 @@ func TestRealEventLog(t *testing.T) {
 }
 
 func FuzzEventLog(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x00\x03\x00\x00\x00" + strings.Repeat("\x00", 20) + "\x21\x00\x00\x00Spec ID Event03\x00\x00\x00\x00\x00\x00\x02\x00\x02\x01\x00\x00\x00\x0c\x00\x30\x00\x00" +
-		"\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x0c\x00" + strings.Repeat("\x01", 48) + "\x01\x00\x00\x00x"))
+	inputs := fuzz.New(f, []byte("\x00\x00\x00\x00\x03\x00\x00\x00"+strings.Repeat("\x00", 20)+"\x21\x00\x00\x00Spec ID Event03\x00\x00\x00\x00\x00\x00\x02\x00\x02\x01\x00\x00\x00\x0c\x00\x30\x00\x00"+
+		"\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x0c\x00"+strings.Repeat("\x01", 48)+"\x01\x00\x00\x00x"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(len(data) >= 32+37 && string(data[4:8]) == "\x03\x00\x00\x00" && string(data[32:48]) == "Spec ID Event03\x00")
 		events, err := attest.ParseEventLog(data)
 		if err == nil && len(events) > len(data) {
 			t.Error("more events than bytes")
@@ -527,11 +530,14 @@ func TestTDXLibrary(t *testing.T) {
 
 func FuzzTDXQuote(f *testing.F) {
 	x := attesttest.NewTDX(f, tdxAt)
-	f.Add(x.QuoteBytes())
+	four := x.QuoteBytes()
 	x.Version = 5
-	f.Add(x.QuoteBytes())
+	inputs := fuzz.New(f, four, x.QuoteBytes())
 	collateral, trust, expected := x.Collateral(), x.Trust(), x.Expected()
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		// A header of 48 bytes with a version, ECDSA P-256 and TDX, and a body of 584.
+		inputs.Add(len(data) >= 48+584 && len(data) <= attest.MaxTDXQuoteSize && (data[0] == 4 || data[0] == 5) && string(data[1:8]) == "\x00\x02\x00\x81\x00\x00\x00")
 		q, err := attest.ParseTDXQuote(data)
 		if err != nil {
 			if q.Version != 0 && verdict.CodeOf(err) == "" {
@@ -539,7 +545,8 @@ func FuzzTDXQuote(f *testing.F) {
 			}
 			return
 		}
-		if _, err := attest.AppraiseTDX(data, collateral, trust, expected, tdxAt); err == nil && (q.MRTD != expected.MRTD[0] || q.ReportData != expected.ReportData) {
+		_, err = attest.AppraiseTDX(data, collateral, trust, expected, tdxAt)
+		if coded(t, err); err == nil && (q.MRTD != expected.MRTD[0] || q.ReportData != expected.ReportData) {
 			t.Error("a quote of something else")
 		}
 	})
@@ -549,11 +556,15 @@ func FuzzTDXCollateral(f *testing.F) {
 	x := attesttest.NewTDX(f, tdxAt)
 	quote, trust, expected := x.QuoteBytes(), x.Trust(), x.Expected()
 	collateral := x.Collateral()
-	f.Add(collateral.TCBInfo, collateral.QEIdentity)
+	count, infos, identities := fuzz.NewCount(f), fuzz.NewGoods(f, collateral.TCBInfo), fuzz.NewGoods(f, collateral.QEIdentity)
+	f.Add([]byte{0xff}, []byte{0xff})
 	f.Fuzz(func(t *testing.T, info, qe []byte) {
+		info, qe = infos.Of(info), identities.Of(qe)
+		count.Add(json.Valid(info))
 		c := collateral
 		c.TCBInfo, c.QEIdentity = info, qe
 		_, err := attest.AppraiseTDX(quote, c, trust, expected, tdxAt)
+		coded(t, err)
 		var one, two map[string]json.RawMessage
 		if err != nil || json.Unmarshal(info, &one) == nil && json.Unmarshal(collateral.TCBInfo, &two) == nil && bytes.Equal(one["tcbInfo"], two["tcbInfo"]) {
 			return

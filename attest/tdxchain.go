@@ -204,8 +204,10 @@ func pemChain(what string, data []byte) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for rest := bytes.TrimSpace(data); len(rest) > 0; rest = bytes.TrimSpace(rest) {
 		var block *pem.Block
-		begun := bytes.HasPrefix(rest, []byte("-----BEGIN")) // Decode passes over what stands before
-		if block, rest = pem.Decode(rest); block == nil || !begun || block.Type != "CERTIFICATE" || len(out) == maxIntelChain {
+		// Decode passes over what stands before a block, a damaged block too.
+		all, begin := rest, []byte("-----BEGIN")
+		begun := bytes.HasPrefix(all, begin)
+		if block, rest = pem.Decode(rest); block == nil || !begun || bytes.Count(all[:len(all)-len(rest)], begin) != 1 || block.Type != "CERTIFICATE" || len(out) == maxIntelChain {
 			return nil, verdict.Refuse(verdict.EndorsementMalformed, "parsing %s: it is no chain of at most %d certificates in PEM", what, maxIntelChain)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"slices"
 	"testing"
 
 	"github.com/assayd/assay/attest"
@@ -182,6 +183,10 @@ func TestTDXChainLimits(t *testing.T) {
 		{"a block that is no certificate", func(c *attest.TDXCollateral) {
 			c.TCBInfoChain = []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
 		}, verdict.EndorsementMalformed, "parsing TCB info: x509"},
+		{"a damaged block in front of a good one", func(c *attest.TDXCollateral) {
+			c.TCBInfoChain = append([]byte("-----BEGIN CERTIFICATE-----\nA=A\n"), c.TCBInfoChain...)
+		}, verdict.EndorsementMalformed, "it is no chain of at most"},
+		{"a list with something behind it", func(c *attest.TDXCollateral) { c.RootCRL = append(slices.Clone(c.RootCRL), 0) }, verdict.EndorsementMalformed, "root CRL: there is something behind it"},
 		{"a long list", func(c *attest.TDXCollateral) { c.PCKCRL = make([]byte, 256<<10+1) }, verdict.EvidenceLimit, "PCK CRL"},
 	} {
 		c := x.Collateral()

@@ -296,17 +296,29 @@ func parseQEIdentity(data []byte) (qeIdentity, error) {
 // A crl is a verified list. The zero one, of a trust that wants none, lists nothing.
 type crl struct{ list *x509.RevocationList }
 
+// revocationList parses a list whose signature is not yet verified.
+func revocationList(what string, der []byte) (*x509.RevocationList, error) {
+	if len(der) > maxCRLSize {
+		return nil, verdict.Refuse(verdict.EvidenceLimit, "parsing %s: %d bytes, want at most %d", what, len(der), maxCRLSize)
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err == nil && len(list.Raw) != len(der) { // crypto/x509 passes over them
+		err = errors.New("there is something behind it")
+	}
+	if err != nil {
+		return nil, badCollateral(what, "%w", err)
+	}
+	return list, nil
+}
+
 // parseCRL verifies a list of an issuer.
 func parseCRL(what string, der []byte, issuer *x509.Certificate, at time.Time) (crl, error) {
 	if len(der) == 0 {
 		return crl{}, verdict.Fail(verdict.EndorsementMissing, "verifying %s: it is not there", what)
 	}
-	if len(der) > maxCRLSize {
-		return crl{}, verdict.Refuse(verdict.EvidenceLimit, "parsing %s: %d bytes, want at most %d", what, len(der), maxCRLSize)
-	}
-	list, err := x509.ParseRevocationList(der)
+	list, err := revocationList(what, der)
 	if err != nil {
-		return crl{}, badCollateral(what, "%w", err)
+		return crl{}, err
 	}
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) || list.SignatureAlgorithm != x509.ECDSAWithSHA256 ||
 		issuer.CheckSignature(list.SignatureAlgorithm, list.RawTBSRevocationList, list.Signature) != nil {

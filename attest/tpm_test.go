@@ -3,6 +3,7 @@
 package attest_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -400,8 +402,10 @@ func TestSharedQuote(t *testing.T) {
 func FuzzQuote(f *testing.F) {
 	p, _ := goodTPM(f)
 	items := p.Collection(f).Items[attest.LabelEvidence].Nested.Items
-	f.Add(items[attest.LabelQuote].Value)
+	inputs := fuzz.New(f, items[attest.LabelQuote].Value)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(bytes.HasPrefix(data, []byte("\xffTCG\x80\x18")))
 		q, err := attest.ParseQuote(data)
 		if err != nil {
 			if !cmp.Equal(q, attest.Quote{}) {
@@ -417,10 +421,10 @@ func FuzzQuote(f *testing.F) {
 
 func FuzzTPMPublic(f *testing.F) {
 	p, _ := goodTPM(f)
-	f.Add(tpm2.Marshal(p.AK))
-	f.Add(tpm2.Marshal(p.EK))
-	f.Add(tpm2.Marshal(tpm2.ECCEKTemplate))
+	inputs := fuzz.New(f, tpm2.Marshal(p.AK), tpm2.Marshal(p.EK), tpm2.Marshal(tpm2.ECCEKTemplate))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(publicHead(data))
 		if err := attest.RecoverMalformed(func() {
 			if err := attest.ParseTPMPublic(data); err != nil && verdict.CodeOf(err) == verdict.Internal {
 				t.Errorf("an error without a code: %v", err)
@@ -431,12 +435,19 @@ func FuzzTPMPublic(f *testing.F) {
 	})
 }
 
+// publicHead: RSA or ECC, a name algorithm, attributes and the size of a policy.
+func publicHead(data []byte) bool {
+	return len(data) >= 10 && data[0] == 0 && (data[1] == 0x01 || data[1] == 0x23) && data[2] == 0 && data[3] == 0x0b
+}
+
 func FuzzQuoteSignature(f *testing.F) {
 	p, _ := goodTPM(f)
 	evidence := *p.Collection(f).Items[attest.LabelEvidence].Nested
 	good := evidence.Items[attest.LabelSignature].Value
-	f.Add(good)
+	inputs := fuzz.New(f, good)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(len(data) >= 4 && bytes.HasPrefix(data, good[:4])) // ECDSA with SHA-256
 		set(evidence.Items, attest.LabelSignature, data)
 		if _, _, err := attest.VerifyQuote(evidence); err != nil && verdict.CodeOf(err) == verdict.Internal {
 			t.Errorf("an error without a code: %v", err)

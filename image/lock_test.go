@@ -3,11 +3,13 @@
 package image_test
 
 import (
+	"bytes"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/image"
 )
 
@@ -79,9 +81,10 @@ func TestParseLockRefuses(t *testing.T) {
 }
 
 func FuzzParseLock(f *testing.F) {
-	f.Add([]byte(lock(f)))
-	f.Add([]byte("kernel linux 1 amd64 \n"))
+	inputs := fuzz.New(f, []byte(lock(f)), []byte("kernel linux 1 amd64 \n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(bytes.Count(data, []byte(" ")) >= 3)
 		inputs, err := image.ParseLock(data)
 		if err != nil {
 			if inputs != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/image"
 )
 
@@ -151,7 +152,9 @@ func TestAddSectionsRefuses(t *testing.T) {
 func FuzzAddSections(f *testing.F) {
 	f.Add(made(), []byte("kernel"))
 	f.Add(made()[:peTable], []byte("x"))
+	count := fuzz.NewCount(f)
 	f.Fuzz(func(t *testing.T, stub, data []byte) {
+		count.Add(len(stub) > 0x40 && stub[0] == 'M' && stub[1] == 'Z')
 		got, err := image.AddSections(stub, []image.Section{{".linux", data}})
 		if err != nil {
 			if got != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -212,8 +213,10 @@ func TestSignCore(t *testing.T) {
 }
 
 func FuzzCore(f *testing.F) {
-	f.Add(golden(f, "core.json"))
+	inputs := fuzz.New(f, golden(f, "core.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		c, err := verdict.ParseCoreInsecure(data)
 		if err != nil {
 			if c.Digest != "" || c.Type != "" {

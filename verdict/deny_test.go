@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -247,9 +249,10 @@ func TestDenyDigest(t *testing.T) {
 }
 
 func FuzzDenyList(f *testing.F) {
-	f.Add(golden(f, "deny.json"))
-	f.Add([]byte(`{"v":1}`))
+	inputs := fuzz.New(f, golden(f, "deny.json"), []byte(`{"v":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		d, err := verdict.ParseDenyList(data)
 		if err != nil {
 			if d.V != 0 || d.Images != nil {
@@ -265,8 +268,10 @@ func FuzzDenyList(f *testing.F) {
 
 func FuzzDenyDocument(f *testing.F) {
 	w := goldenWorld(f)
-	f.Add(payloadOfDSSE(f, golden(f, "deny-document.json")))
+	inputs := fuzz.New(f, payloadOfDSSE(f, golden(f, "deny-document.json")))
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		payload = inputs.Of(payload)
+		inputs.Add(json.Valid(payload))
 		d, err := verdict.OpenDeny(forgeDSSE(t, verdict.DenyType, payload, w.owner[2]), w.owners)
 		if err != nil {
 			if d.Digest != "" || d.Counter != 0 {

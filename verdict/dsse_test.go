@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -213,10 +214,14 @@ func TestAddSignature(t *testing.T) {
 }
 
 func FuzzEnvelope(f *testing.F) {
+	var goods [][]byte
 	for _, name := range []string{"head.json", "core.json", "exception.json", "deny-document.json", "renewal.json"} {
-		f.Add(golden(f, name))
+		goods = append(goods, golden(f, name))
 	}
+	inputs := fuzz.New(f, goods...)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		h, err := verdict.ParseHeadInsecure(data)
 		if err != nil {
 			if h != (verdict.Head{}) {

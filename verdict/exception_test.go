@@ -4,9 +4,11 @@ package verdict_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -128,8 +130,10 @@ func TestAddExceptionSignature(t *testing.T) {
 
 func FuzzException(f *testing.F) {
 	w := goldenWorld(f)
-	f.Add(payloadOfDSSE(f, golden(f, "exception.json")))
+	inputs := fuzz.New(f, payloadOfDSSE(f, golden(f, "exception.json")))
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		payload = inputs.Of(payload)
+		inputs.Add(json.Valid(payload))
 		e, err := verdict.OpenException(forgeDSSE(t, verdict.ExceptionType, payload, w.owner[0], w.owner[1]), w.owners)
 		if err != nil {
 			if e.ID != "" || e.Digests != nil {

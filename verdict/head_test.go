@@ -4,12 +4,14 @@ package verdict_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -502,9 +504,11 @@ func TestHeadSet(t *testing.T) {
 }
 
 func FuzzHeadSet(f *testing.F) {
-	f.Add(golden(f, "head-set.json"))
 	w := goldenWorld(f)
+	inputs := fuzz.New(f, golden(f, "head-set.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		s, err := verdict.ParseHeadSet(data)
 		if err != nil {
 			if s.Head != nil || s.Files != nil || s.V != 0 {
@@ -524,8 +528,10 @@ func FuzzHeadSet(f *testing.F) {
 // FuzzHead signs what the fuzzer makes, to reach what is behind the signatures.
 func FuzzHead(f *testing.F) {
 	w := goldenWorld(f)
-	f.Add(payloadOfDSSE(f, golden(f, "head.json")))
+	inputs := fuzz.New(f, payloadOfDSSE(f, golden(f, "head.json")))
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		payload = inputs.Of(payload)
+		inputs.Add(json.Valid(payload))
 		h, err := verdict.ParseHeadInsecure(forgeDSSE(t, verdict.HeadType, payload, w.owner[0]))
 		if err != nil {
 			if h != (verdict.Head{}) {
@@ -540,8 +546,10 @@ func FuzzHead(f *testing.F) {
 }
 
 func FuzzOwners(f *testing.F) {
-	f.Add(golden(f, "owners.json"))
+	inputs := fuzz.New(f, golden(f, "owners.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		o, err := verdict.ParseOwners(data)
 		if err != nil {
 			if o.Keys != nil || o.Renewal != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -203,10 +204,14 @@ func independentString(out *strings.Builder, s string) {
 }
 
 func FuzzCanonical(f *testing.F) {
+	var goods [][]byte
 	for _, s := range []string{`{"a":1}`, `[1,"x",true]`, `{"a":{"b":[]}}`, `"\u001f\n"`, `{"a":1,"a":1}`, `-0`, `1.0`, "\"\u2028\"", `"\ud800"`, `null`} {
-		f.Add([]byte(s))
+		goods = append(goods, []byte(s))
 	}
+	inputs := fuzz.New(f, goods...)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		if len(data) > 1<<16 {
 			return
 		}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -218,13 +219,14 @@ func TestParsePublicKey(t *testing.T) {
 }
 
 func FuzzParseKey(f *testing.F) {
-	f.Add([]byte("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n"))
 	data, err := rfcKey.PEM()
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(data)
+	inputs := fuzz.New(f, []byte("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n"), data)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(bytes.HasPrefix(data, []byte("-----BEGIN")))
 		if k, err := verdict.ParsePublicKey(data, verdict.UseOwner); err == nil {
 			if again, err := k.PEM(); err != nil {
 				t.Fatalf("got %v, want what was parsed to be written: %s", err, again)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -59,9 +60,10 @@ func TestLeaf(t *testing.T) {
 }
 
 func FuzzLeaf(f *testing.F) {
-	f.Add(golden(f, "leaf.bin"))
-	f.Add(make([]byte, verdict.LeafSize))
+	inputs := fuzz.New(f, golden(f, "leaf.bin"), make([]byte, verdict.LeafSize))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(len(data) == verdict.LeafSize)
 		l, err := verdict.ParseLeaf(data)
 		if err != nil {
 			if l != (verdict.Leaf{}) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -140,7 +141,9 @@ func TestDigest(t *testing.T) {
 func FuzzParseDigest(f *testing.F) {
 	f.Add("sha256:" + zeroSum)
 	f.Add("sha512:" + zeroSum + zeroSum)
+	count := fuzz.NewCount(f)
 	f.Fuzz(func(t *testing.T, s string) {
+		count.Add(len(s) > 7 && (s[:7] == "sha256:" || s[:7] == "sha512:"))
 		d, err := verdict.ParseDigest(s)
 		if (err == nil) != (string(d) == s && s != "") {
 			t.Fatalf("got %q, %v for %q", d, err, s)

@@ -4,9 +4,11 @@ package verdict_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -143,8 +145,10 @@ func TestReferences(t *testing.T) {
 }
 
 func FuzzReferences(f *testing.F) {
-	f.Add(golden(f, "references.json"))
+	inputs := fuzz.New(f, golden(f, "references.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		r, err := verdict.ParseReferences(data)
 		if err != nil {
 			if r.Entries != nil || r.V != 0 {

@@ -8,12 +8,14 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -281,8 +283,10 @@ func TestR33Endless(t *testing.T) {
 }
 
 func FuzzStatement(f *testing.F) {
-	f.Add(golden(f, "statement.json"))
+	inputs := fuzz.New(f, golden(f, "statement.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		s, err := verdict.ParseStatement(data)
 		if err != nil {
 			if s.Boot != "" || s.Keys != nil {
@@ -297,8 +301,10 @@ func FuzzStatement(f *testing.F) {
 }
 
 func FuzzRegisterEvent(f *testing.F) {
-	f.Add(golden(f, "register-event.json"))
+	inputs := fuzz.New(f, golden(f, "register-event.json"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		e, err := verdict.ParseRegisterEvent(data)
 		if err != nil {
 			if e != (verdict.RegisterEvent{}) {

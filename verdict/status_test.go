@@ -4,11 +4,13 @@ package verdict_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -198,7 +200,9 @@ func TestR36StatusRollback(t *testing.T) {
 func FuzzStatus(f *testing.F) {
 	f.Add(string(golden(f, "status.jwt")))
 	w := goldenWorld(f)
+	count := fuzz.NewCount(f)
 	f.Fuzz(func(t *testing.T, token string) {
+		count.Add(strings.Count(token, ".") == 2)
 		s, err := verdict.OpenStatus(token, []verdict.Issuer{w.issuer})
 		if err != nil {
 			if s.Iss != "" || s.Checkpoint != "" {
@@ -216,8 +220,10 @@ func FuzzStatus(f *testing.F) {
 // signature.
 func FuzzStatusPayload(f *testing.F) {
 	w := goldenWorld(f)
-	f.Add(payloadOf(f, string(golden(f, "status.jwt"))))
+	inputs := fuzz.New(f, payloadOf(f, string(golden(f, "status.jwt"))))
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		payload = inputs.Of(payload)
+		inputs.Add(json.Valid(payload))
 		token := forge(t, header(verdict.StatusType, w.ticketKey.Kid()), payload, w.ticketKey.priv)
 		s, err := verdict.OpenStatus(token, []verdict.Issuer{w.issuer})
 		if err != nil {

@@ -3,6 +3,7 @@
 package verdict_test
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -425,7 +427,9 @@ func FuzzTicket(f *testing.F) {
 	f.Add(string(golden(f, "status.jwt")))
 	f.Add("..")
 	w := goldenWorld(f)
+	count := fuzz.NewCount(f)
 	f.Fuzz(func(t *testing.T, token string) {
+		count.Add(strings.Count(token, ".") == 2)
 		x, issuer, err := verdict.OpenTicket(token, []verdict.Issuer{w.issuer})
 		if err != nil {
 			if x.Aud != "" || x.Res != nil || issuer.Digest != "" {
@@ -443,9 +447,11 @@ func FuzzTicket(f *testing.F) {
 // signature.
 func FuzzTicketPayload(f *testing.F) {
 	w := goldenWorld(f)
-	f.Add(payloadOf(f, string(golden(f, "ticket.jwt"))))
 	c := w.check(f)
+	inputs := fuzz.New(f, payloadOf(f, string(golden(f, "ticket.jwt"))))
 	f.Fuzz(func(t *testing.T, payload []byte) {
+		payload = inputs.Of(payload)
+		inputs.Add(json.Valid(payload))
 		x, err := verdict.CheckTicket(forge(t, header(verdict.TicketType, w.ticketKey.Kid()), payload, w.ticketKey.priv), c)
 		if err != nil {
 			if x.Aud != "" || x.Res != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
 	"github.com/assayd/assay/attest/folder"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -264,7 +265,9 @@ func FuzzReadRecording(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(quoted[folder.CaseName], quoted["pcrs.json"])
+	count := fuzz.NewCount(f)
 	f.Fuzz(func(t *testing.T, of, data []byte) {
+		count.Add(json.Valid(of))
 		fsys := fstest.MapFS{folder.CaseName: &fstest.MapFile{Data: of}}
 		for _, set := range []map[string][]byte{files, quoted} {
 			for name := range set {

@@ -3,11 +3,13 @@
 package pid1_test
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/enclave/pid1"
 	"github.com/assayd/assay/verdict"
 )
@@ -71,10 +73,10 @@ func TestParseMachineRefuses(t *testing.T) {
 }
 
 func FuzzParseMachine(f *testing.F) {
-	f.Add([]byte(machine))
-	f.Add([]byte("address: 2001:db8::2/64\n"))
-	f.Add([]byte("address: [\n"))
+	inputs := fuzz.New(f, []byte(machine), []byte("address: 2001:db8::2/64\n"), []byte("address: [\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(bytes.HasPrefix(data, []byte("address:")))
 		m, err := pid1.ParseMachine("machine.yaml", data)
 		if err != nil {
 			if !reflect.DeepEqual(m, pid1.Machine{}) {
