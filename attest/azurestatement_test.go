@@ -16,6 +16,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -288,8 +289,18 @@ func FuzzAzureParts(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good[labels[0]], good[labels[1]], good[labels[2]], good[labels[3]], good[labels[4]])
+	goods := make([]fuzz.Goods, len(labels))
+	for i, label := range labels {
+		goods[i] = fuzz.NewGoods(f, good[label])
+	}
+	same := []byte{0xff}
+	f.Add(same, same, same, same, same)
+	count := fuzz.NewCount(f)
 	f.Fuzz(func(t *testing.T, report, ak, quote, signature, pcrs []byte) {
+		for i, value := range []*[]byte{&report, &ak, &quote, &signature, &pcrs} {
+			*value = goods[i].Of(*value)
+		}
+		count.Add(bytes.HasPrefix(report, []byte("HCLA")) && publicHead(ak) && bytes.HasPrefix(quote, []byte("\xffTCG\x80\x18")))
 		changed := map[string]attest.Item{}
 		for i, value := range [][]byte{report, ak, quote, signature, pcrs} {
 			changed[labels[i]] = attest.Item{MediaType: items[labels[i]].MediaType, Value: value}
@@ -301,10 +312,7 @@ func FuzzAzureParts(f *testing.F) {
 			return
 		}
 		got, err := attest.Appraise(data, in, attesttest.At)
-		if err != nil {
-			if verdict.CodeOf(err) == "" {
-				t.Errorf("got %v", err)
-			}
+		if coded(t, err); err != nil {
 			return
 		}
 		accepted, err := attest.ParseHCLReport(report)
@@ -319,10 +327,13 @@ func FuzzAzureParts(f *testing.F) {
 
 func FuzzAppraiseAzure(f *testing.F) {
 	z, in := goodAzure(f, "tdx")
-	f.Add(z.Bytes(f))
+	inputs := newCollections(f, z.Bytes(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(t, data)
+		_, err := attest.ParseCollection(data)
+		inputs.Add(err == nil)
 		got, err := attest.Appraise(data, in, attesttest.At)
-		if err != nil {
+		if coded(t, err); err != nil {
 			if !reflect.DeepEqual(got, attest.Result{}) {
 				t.Errorf("with %v came %+v", err, got)
 			}

@@ -58,7 +58,24 @@ func parsersOfEvidence(t *testing.T) []parserOf {
 	event := "\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x0c\x00" + strings.Repeat("\x01", 48) + "\x01\x00\x00\x00x"
 	hcl := attest.HCLReport{Version: 1, Type: attest.HCLSNP, Hash: 5, Hardware: make([]byte, attest.SNPReportSize), Data: hclSeed}
 	sv, _ := goodSVSM(t)
+	// Endorsements. A chain in PEM ends after each block, and before the last line's end.
+	collateral := x.Collateral()
+	chain, err := attest.PEMChain(collateral.TCBInfoChain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := bytes.Index(collateral.TCBInfoChain[1:], []byte("-----BEGIN")) + 1
+	block := func(n int) bool {
+		return n == first-1 || n == first || n == len(collateral.TCBInfoChain)-1
+	}
+	pck, err := x.PCK.Extension()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return []parserOf{
+		{"PCK extension", pck.Value, never, func(b []byte) error { _, err := attest.ParsePCKExtension(b); return err }},
+		{"chain in PEM", collateral.TCBInfoChain, block, func(b []byte) error { _, err := attest.PEMChain(b); return err }},
+		{"CRL", collateral.RootCRL, never, func(b []byte) error { return attest.CRLScope(b, chain[0]) }},
 		{"collection", p.Bytes(t), never, func(b []byte) error { _, err := attest.ParseCollection(b); return err }},
 		{"SNP report", s.SignedReport(t), never, func(b []byte) error { _, err := attest.ParseSNPReport(b); return err }},
 		{"SNP certificate table", table, func(n int) bool { return n == 0 }, func(b []byte) error { _, err := attest.ParseSNPCertTable(b); return err }},

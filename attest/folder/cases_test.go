@@ -13,6 +13,7 @@ import (
 
 	"github.com/assayd/assay/attest/attesttest"
 	"github.com/assayd/assay/attest/folder"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -48,9 +49,10 @@ func seeds(t testing.TB) (files fstest.MapFS, snp, tdx []byte) {
 // accepted under a list of measurements is on it, as any other reader of JSON reads it.
 func FuzzAppraise(f *testing.F) {
 	files, snp, tdx := seeds(f)
-	f.Add(snp)
-	f.Add(tdx)
+	inputs := fuzz.New(f, snp, tdx)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		fsys := maps.Clone(files)
 		fsys[folder.CaseName] = &fstest.MapFile{Data: data}
 		r, err := folder.Appraise(fsys)
