@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/enclave"
 )
 
@@ -71,17 +72,23 @@ func nvTPM(public, data []byte, commands *int) func([]byte) ([]byte, error) {
 // FuzzReadNV: whatever a TPM answers, it is the bytes of an index of its size, or an
 // error. go-tpm reads the structures.
 func FuzzReadNV(f *testing.F) {
-	f.Add(nvPublic(nvIndex, 5), nvData([]byte("12345")))
-	f.Add(nvPublic(nvIndex, 6), nvData([]byte("123")))
-	f.Add(nvPublic(nvIndex, 1), nvData(nil))
-	f.Add(nvPublic(nvIndex, 2), nvData([]byte("123")))
-	f.Add(nvPublic(nvIndex, 0xffff), nvData([]byte("1")))
-	f.Fuzz(func(t *testing.T, public, data []byte) {
+	count := fuzz.NewCount(f)
+	publics := fuzz.NewGoods(f, nvPublic(nvIndex, 5), nvPublic(nvIndex, 1), nvPublic(nvIndex, 6), nvPublic(nvIndex, 0xffff))
+	contents := fuzz.NewGoods(f, nvData([]byte("12345")), nvData([]byte("123")), nvData(nil))
+	for i := range byte(4) {
+		for j := range byte(3) {
+			f.Add([]byte{0x40 + i}, []byte{0x40 + j})
+		}
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		public, data := publics.Of(a), contents.Of(b)
 		if len(public)+len(data) > enclave.MaxTPMResponse {
+			count.Add(false)
 			return // a device gives no more
 		}
 		commands := 0
 		got, err := enclave.ReadNV(nvIndex, nvTPM(public, data, &commands))
+		count.Add(commands > 1) // it read what the index is
 		if err != nil {
 			if got != nil {
 				t.Errorf("got %d bytes with %v", len(got), err)
@@ -150,14 +157,18 @@ func (*pipe) SetDeadline(at time.Time) error { return nil }
 // FuzzTPMResponse: what a socket gives is one response of the size that it says, of which
 // not one byte more is read.
 func FuzzTPMResponse(f *testing.F) {
-	f.Add(tpmAnswer(tagPlain, 0, []byte("body")))
-	f.Add(append(tpmAnswer(tagPlain, 0x922, nil), 1, 2, 3))
-	f.Add([]byte{0x80, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
+	inputs := fuzz.New(f, tpmAnswer(tagPlain, 0, []byte("body")), append(tpmAnswer(tagPlain, 0x922, nil), 1, 2, 3), []byte{0x80, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		conn := &pipe{answer: bytes.NewReader(data)}
 		got, err := enclave.ExchangeSocket(ctx, conn, []byte("command"))
+		size := uint32(0)
+		if len(data) >= 10 {
+			size = binary.BigEndian.Uint32(data[2:])
+		}
+		inputs.Add(size >= 10 && size <= enclave.MaxTPMResponse)
 		if conn.read > enclave.MaxTPMResponse {
 			t.Errorf("read %d bytes", conn.read)
 		}
@@ -171,10 +182,11 @@ func FuzzTPMResponse(f *testing.F) {
 func FuzzReportOf(f *testing.F) {
 	good := make([]byte, 32+1184)
 	binary.LittleEndian.PutUint32(good[4:], 1184)
-	f.Add(good)
-	f.Add([]byte{0x16})
+	inputs := fuzz.New(f, good, good[:6])
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
 		got, err := enclave.ReportOf(data)
+		inputs.Add(len(data) >= 8 && binary.LittleEndian.Uint32(data) == 0)
 		whole := make([]byte, max(len(data), 32+1184)) // what the firmware did not write is zero
 		copy(whole, data)
 		if (err == nil) != (binary.LittleEndian.Uint32(whole) == 0 && binary.LittleEndian.Uint32(whole[4:]) == 1184) {
@@ -226,10 +238,10 @@ func metadataAnswer(t testing.TB) []byte {
 // FuzzMetadata: whatever Azure's metadata service answers is a certificate or a quote of
 // a size that is bounded, or an error of a length that is.
 func FuzzMetadata(f *testing.F) {
-	f.Add(metadataAnswer(f))
-	f.Add([]byte(`{"quote":"AA==","vcekCert":""}`))
-	f.Add([]byte(`{"quote":"_-","vcekCert":null}`))
+	inputs := fuzz.New(f, metadataAnswer(f), []byte(`{"quote":"AA==","vcekCert":""}`), []byte(`{"quote":"_-","vcekCert":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		vcek, quote, vcekErr, quoteErr := enclave.AskMetadata(t.Context(), &service{body: data})
 		if (vcekErr == nil) != (len(vcek) > 0) || (quoteErr == nil) != (len(quote) > 0) || len(quote) > attest.MaxTDXQuoteSize {
 			t.Errorf("got %d bytes, %v, and %d bytes, %v", len(vcek), vcekErr, len(quote), quoteErr)

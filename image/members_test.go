@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/image"
 )
 
@@ -41,10 +42,13 @@ func below(name string) bool { return strings.HasPrefix(name, "boot/") }
 // FuzzMembers: of whatever archive, none but wanted files come back, each as long as
 // it may be, and they can be packed and read again.
 func FuzzMembers(f *testing.F) {
-	f.Add(pack(f, map[string]string{"./boot/vmlinuz": "kernel"}))
-	f.Add(pack(f, map[string]string{"boot/a": "1"}, &tar.Header{Name: "boot/link", Typeflag: tar.TypeSymlink, Linkname: "../etc"}, &tar.Header{Name: "./", Typeflag: tar.TypeDir}))
-	f.Add(pack(f, map[string]string{"etc/passwd": "1", strings.Repeat("long/", 60) + "name": "2"}))
+	inputs := fuzz.New(f, pack(f, map[string]string{"./boot/vmlinuz": "kernel"}),
+		pack(f, map[string]string{"boot/a": "1"}, &tar.Header{Name: "boot/link", Typeflag: tar.TypeSymlink, Linkname: "../etc"}, &tar.Header{Name: "./", Typeflag: tar.TypeDir}),
+		pack(f, map[string]string{"etc/passwd": "1", strings.Repeat("long/", 60) + "name": "2"}))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		_, headErr := tar.NewReader(bytes.NewReader(data)).Next()
+		inputs.Add(headErr == nil)
 		files, err := image.FilesOf(bytes.NewReader(data), below)
 		if err != nil {
 			if files != nil {

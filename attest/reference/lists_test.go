@@ -14,6 +14,7 @@ import (
 
 	"github.com/assayd/assay/attest/attesttest"
 	"github.com/assayd/assay/attest/reference"
+	"github.com/assayd/assay/ci/fuzz"
 )
 
 // FuzzSignatureLists: what is found is the certificate behind its owner, lists in front of
@@ -21,10 +22,13 @@ import (
 func FuzzSignatureLists(f *testing.F) {
 	list, certificate := signatureList([]byte("certificate"))
 	other, _ := signatureList([]byte("another one"))
-	f.Add(list, certificate)
-	f.Add(slices.Concat(other, list, other), certificate)
-	f.Add(slices.Concat(list, []byte{1}), certificate)
-	f.Fuzz(func(t *testing.T, lists, certificate []byte) {
+	count, goods := fuzz.NewCount(f), fuzz.NewGoods(f, list, slices.Concat(other, list, other), slices.Concat(other, other))
+	for i := range byte(3) {
+		f.Add([]byte{0x20 + i}, certificate)
+	}
+	f.Fuzz(func(t *testing.T, edits, certificate []byte) {
+		lists := goods.Of(edits)
+		count.Add(len(lists) >= 28 && int64(binary.LittleEndian.Uint32(lists[16:])) <= int64(len(lists)))
 		got, err := reference.FindSignature(lists, certificate)
 		if err != nil {
 			refused(t, err, "")
@@ -52,9 +56,11 @@ func FuzzSignatureLists(f *testing.F) {
 // the same; and where the sections follow one another behind the headers, the digest is
 // that of the file without the three parts that it leaves out.
 func FuzzImageDigest(f *testing.F) {
-	f.Add(attesttest.PE([]attesttest.Section{{Name: ".text", Data: []byte("kernel")}}, nil))
-	f.Add(attesttest.PE([]attesttest.Section{{Name: ".a", Data: []byte("1")}, {Name: ".b", Data: []byte("2")}}, []byte("certificates")))
+	inputs := fuzz.New(f, attesttest.PE([]attesttest.Section{{Name: ".text", Data: []byte("kernel")}}, nil),
+		attesttest.PE([]attesttest.Section{{Name: ".a", Data: []byte("1")}, {Name: ".b", Data: []byte("2")}}, []byte("certificates")))
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		raw = inputs.Of(raw)
+		inputs.Add(peHead(raw))
 		digest, err := reference.ImageDigest(raw, sha256.New())
 		if err != nil {
 			refused(t, err, "")
