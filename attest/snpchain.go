@@ -291,23 +291,11 @@ func checkValidity(c *x509.Certificate, name string, at time.Time) error {
 // floor is what retires the old one. A list that has a leaf's number all the same is
 // taken at its word.
 func checkRevocation(item Item, ark, issuer, leaf *x509.Certificate, at time.Time) error {
-	if item.MediaType != TypeCRL {
-		return verdict.Refuse(verdict.EndorsementMalformed, "parsing CRL: type is %s, want %s", quoteShort(item.MediaType), TypeCRL)
-	}
-	crl, err := revocationList("CRL", item.Value)
+	crl, err := parseARKList(item, ark)
 	if err != nil {
 		return err
 	}
-	if err := ark.CheckSignature(crl.SignatureAlgorithm, crl.RawTBSRevocationList, crl.Signature); err != nil || crl.SignatureAlgorithm != x509.SHA384WithRSAPSS {
-		return verdict.Refuse(verdict.EndorsementUntrusted, "verifying CRL: not signed by the ARK")
-	}
-	if at.Before(crl.ThisUpdate) {
-		return verdict.Fail(verdict.EndorsementNotYetValid, "verifying CRL: issued at %s, and it is %s", crl.ThisUpdate.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
-	}
-	if at.After(crl.NextUpdate) {
-		return verdict.Fail(verdict.EndorsementExpired, "verifying CRL: next one was due at %s, and it is %s", crl.NextUpdate.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
-	}
-	if err := checkCRLScope(crl, issuer); err != nil {
+	if err := checkARKList(crl, issuer, at); err != nil {
 		return err
 	}
 	for _, entry := range crl.RevokedCertificateEntries {
@@ -318,6 +306,33 @@ func checkRevocation(item Item, ark, issuer, leaf *x509.Certificate, at time.Tim
 		}
 	}
 	return nil
+}
+
+// parseARKList parses a list that the ARK signed.
+func parseARKList(item Item, ark *x509.Certificate) (*x509.RevocationList, error) {
+	if item.MediaType != TypeCRL {
+		return nil, verdict.Refuse(verdict.EndorsementMalformed, "parsing CRL: type is %s, want %s", quoteShort(item.MediaType), TypeCRL)
+	}
+	crl, err := revocationList("CRL", item.Value)
+	if err != nil {
+		return nil, err
+	}
+	if err := ark.CheckSignature(crl.SignatureAlgorithm, crl.RawTBSRevocationList, crl.Signature); err != nil || crl.SignatureAlgorithm != x509.SHA384WithRSAPSS {
+		return nil, verdict.Refuse(verdict.EndorsementUntrusted, "verifying CRL: not signed by the ARK")
+	}
+	return crl, nil
+}
+
+// checkARKList checks that a list is in force at the time, and about certificates like
+// that of issuer.
+func checkARKList(crl *x509.RevocationList, issuer *x509.Certificate, at time.Time) error {
+	if at.Before(crl.ThisUpdate) {
+		return verdict.Fail(verdict.EndorsementNotYetValid, "verifying CRL: issued at %s, and it is %s", crl.ThisUpdate.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+	}
+	if at.After(crl.NextUpdate) {
+		return verdict.Fail(verdict.EndorsementExpired, "verifying CRL: next one was due at %s, and it is %s", crl.NextUpdate.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+	}
+	return checkCRLScope(crl, issuer)
 }
 
 // oidIssuingDistributionPoint is the extension of a list that is about some

@@ -4,32 +4,13 @@ package enclave
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/enclave/endorse"
 	"github.com/assayd/assay/verdict"
 )
-
-// maxEndorsement bounds a file of an endorsement folder, in bytes: the largest is a
-// revocation list.
-const maxEndorsement = 256 << 10
-
-// endorsementFiles are the files of an endorsement folder by their labels.
-var endorsementFiles = map[string]struct{ name, mediaType string }{
-	attest.LabelVCEK:            {"amd-vcek.der", attest.TypeCertificate},
-	attest.LabelVLEK:            {"amd-vlek.der", attest.TypeCertificate},
-	attest.LabelCRL:             {"amd-crl.der", attest.TypeCRL},
-	attest.LabelTCBInfo:         {"tdx-tcb-info.json", attest.TypeCollateral},
-	attest.LabelTCBInfoChain:    {"tdx-tcb-info-chain.pem", attest.TypePEMChain},
-	attest.LabelQEIdentity:      {"tdx-qe-identity.json", attest.TypeCollateral},
-	attest.LabelQEIdentityChain: {"tdx-qe-identity-chain.pem", attest.TypePEMChain},
-	attest.LabelPCKCRL:          {"sgx-pck-crl.der", attest.TypeCRL},
-	attest.LabelSGXRootCRL:      {"sgx-root-crl.der", attest.TypeCRL},
-}
 
 // An endorsementFolder has what a processor's maker says about it, as somebody fetched
 // it. It is read for each piece of evidence, so that what is replaced counts from the
@@ -63,32 +44,15 @@ func (f *endorsementFolder) read() (attest.Collection, error) {
 	if f.root == nil {
 		return c, nil
 	}
-	for label, file := range endorsementFiles {
-		data, err := f.file(file.name)
+	for label, file := range endorse.Files {
+		data, err := endorse.ReadFile(f.root, file.Name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return attest.Collection{}, err
 		}
-		c.Items[label] = attest.Item{MediaType: file.mediaType, Value: data, Indicator: attest.IndicatorEndorsements}
+		c.Items[label] = attest.Item{MediaType: file.MediaType, Value: data, Indicator: attest.IndicatorEndorsements}
 	}
 	return c, nil
-}
-
-func (f *endorsementFolder) file(name string) (data []byte, err error) {
-	// Without O_NONBLOCK, opening a named pipe waits for its writer.
-	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", name))
-	}
-	data, err = io.ReadAll(io.LimitReader(file, maxEndorsement+1))
-	if err == nil && len(data) > maxEndorsement {
-		err = fmt.Errorf("%s has more than %d bytes", name, maxEndorsement)
-	}
-	return data, err
 }

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endorse
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/verdict"
+)
+
+// When a Keeper fetches.
+const (
+	// refreshEvery is how old what was fetched may get: a list is no use if the next one
+	// is not looked for before the last one ends. Half of it to all of it passes, so that
+	// machines that started together do not ask together.
+	refreshEvery = 24 * time.Hour
+	// renewBefore is how long before its end a certificate is fetched anew.
+	renewBefore = 30 * 24 * time.Hour
+	// After a failure it is tried again, first after leastPause, and at last every
+	// mostPause.
+	leastPause = 30 * time.Second
+	mostPause  = time.Hour
+	// roundTimeout bounds fetching one endorsement with all its tries.
+	roundTimeout = 2 * time.Minute
+)
+
+// A Keeper keeps the folder of one machine filled. What it is told of is
+// the evidence that the machine makes: which chip at which TCB is in there.
+type Keeper struct {
+	fetcher *Fetcher
+	folder  *Folder
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	latest []byte // the newest evidence, until Run takes it
+	seen   chan struct{}
+
+	// Those below are Run's.
+	platform attest.Platform
+	beside   map[string]attest.Item // what came with the newest evidence
+	known    bool
+	units    map[string]*unit
+	lacks    string // what the log said last
+}
+
+// A unit is one endorsement of the platform.
+type unit struct {
+	due      time.Time
+	failures int
+}
+
+// NewKeeper makes one. It owns folder and fetcher from then on; [Keeper.Close] closes
+// them.
+func NewKeeper(fetcher *Fetcher, folder *Folder, log *slog.Logger) *Keeper {
+	return &Keeper{fetcher: fetcher, folder: folder, log: log, seen: make(chan struct{}, 1), units: map[string]*unit{}}
+}
+
+// Close frees what the keeper has. Run must have ended.
+func (k *Keeper) Close() error {
+	k.fetcher.Close()
+	return k.folder.Close()
+}
+
+// Observe tells the keeper of a collection that was made. It waits for nothing.
+func (k *Keeper) Observe(collection []byte) {
+	k.mu.Lock()
+	k.latest = collection
+	k.mu.Unlock()
+	select {
+	case k.seen <- struct{}{}:
+	default:
+	}
+}
+
+// Run fetches what is due until ctx ends. It is called once.
+func (k *Keeper) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.seen:
+		case <-timer.C:
+		}
+		k.look(ctx)
+		for label := range k.dueAt(time.Now()) {
+			k.renew(ctx, label)
+		}
+		k.tell(ctx, time.Now())
+		timer.Reset(k.next(time.Now()))
+	}
+}
+
+// look takes the newest evidence. Where it is of another platform than before, as after
+// an update of firmware, everything is due that the folder does not have of it.
+func (k *Keeper) look(ctx context.Context) {
+	k.mu.Lock()
+	collection := k.latest
+	k.latest = nil
+	k.mu.Unlock()
+	if collection == nil {
+		return
+	}
+	p, beside, err := attest.PlatformOf(collection)
+	if err != nil {
+		k.log.WarnContext(ctx, "evidence does not say which endorsements it wants", "code", verdict.CodeOf(err), "err", err)
+		return
+	}
+	k.beside = beside
+	same := k.known && sameMachine(k.platform, p)
+	if k.known && p.SNP != nil && p.SNP.Line == "" && same {
+		p.SNP.Line = k.platform.SNP.Line
+	}
+	k.platform, k.known = p, true
+	if same {
+		return
+	}
+	now := time.Now()
+	clear(k.units)
+	for _, label := range p.Endorsements() {
+		k.units[label] = &unit{due: now}
+		if _, edition, ok := k.have(label, now); ok {
+			// When it was fetched nobody knows.
+			k.units[label].due = nextOf(label, edition, now, rand.N(refreshEvery)) //nolint:gosec // G404: jitter, no secret
+		}
+	}
+}
+
+// sameMachine tells whether two platforms want the same endorsements.
+func sameMachine(a, b attest.Platform) bool {
+	if a.TDX != nil && b.TDX != nil {
+		return a.TDX.PCK == b.TDX.PCK
+	}
+	return a.SNP != nil && b.SNP != nil && a.SNP.Signer == b.SNP.Signer && a.SNP.ChipID == b.SNP.ChipID && a.SNP.ReportedTCB == b.SNP.ReportedTCB
+}
+
+// have returns what there is of a label, if it is good now: in the folder, or as the
+// host gives it beside the evidence.
+func (k *Keeper) have(label string, now time.Time) (Endorsement, attest.Edition, bool) {
+	stored, err := k.folder.Read(label)
+	if err != nil {
+		stored = Endorsement{}
+	}
+	host := Endorsement{Value: k.beside[label].Value}
+	if chain := attest.ChainOf(label); chain != "" {
+		host.Chain = k.beside[chain].Value
+	}
+	for _, e := range []Endorsement{stored, host} {
+		if edition, err := k.fetcher.Verify(&k.platform, label, e, now); err == nil {
+			return e, edition, true
+		}
+	}
+	return stored, attest.Edition{}, false
+}
+
+// dueAt are the endorsements that are to be fetched, certificates first: they name the
+// line of processors whose list is wanted.
+func (k *Keeper) dueAt(now time.Time) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		if !k.known {
+			return
+		}
+		for _, label := range k.platform.Endorsements() {
+			if u := k.units[label]; u != nil && !now.Before(u.due) && !yield(label) {
+				return
+			}
+		}
+	}
+}
+
+// renew fetches an endorsement and stores it.
+func (k *Keeper) renew(ctx context.Context, label string) {
+	u, name := k.units[label], Files[label].Name
+	round, cancel := context.WithTimeout(ctx, roundTimeout)
+	defer cancel()
+	now := time.Now()
+	stored, err := k.folder.Read(label)
+	if err != nil {
+		k.log.WarnContext(ctx, "endorsement is not readable and is replaced", "path", name, "err", err)
+		stored = Endorsement{}
+	}
+	got, edition, err := k.fetcher.Fetch(round, &k.platform, label, stored, now)
+	if err == nil {
+		err = k.folder.Write(label, got)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		u.failures++
+		u.due = now.Add(pauseAfter(u.failures, err))
+		k.log.WarnContext(ctx, "endorsement could not be fetched", "path", name, "code", verdict.CodeOf(err), "attempt", u.failures, "err", err)
+		return
+	}
+	k.learnLine(label, got)
+	u.failures, u.due = 0, nextOf(label, edition, now, refreshEvery/2+rand.N(refreshEvery/2)) //nolint:gosec // G404: jitter, no secret
+	if string(got.Value) != string(stored.Value) || string(got.Chain) != string(stored.Chain) {
+		k.log.InfoContext(ctx, "endorsement fetched", "path", name, "digest", verdict.SHA256(got.Value), "size_bytes", len(got.Value))
+	}
+}
+
+// learnLine takes the line of processors from a certificate where the report names none.
+func (k *Keeper) learnLine(label string, e Endorsement) {
+	if p := k.platform.SNP; p != nil && p.Line == "" && (label == attest.LabelVCEK || label == attest.LabelVLEK) {
+		p.Line = p.LineIn(e.Value)
+	}
+}
+
+// pauseAfter is how long to wait after the n-th failure in a row.
+func pauseAfter(n int, err error) time.Duration {
+	wait := min(leastPause<<min(n-1, 16), mostPause)
+	if failure, ok := errors.AsType[*verdict.Failure](err); ok {
+		wait = max(wait, failure.RetryAfter)
+	}
+	return wait + rand.N(wait/2+1) //nolint:gosec // G404: jitter, no secret
+}
+
+// nextOf is when an edition is to be looked for again: after a while, but for
+// certificates, which do not change, and before a quarter of its life is left.
+func nextOf(label string, e attest.Edition, now time.Time, after time.Duration) time.Time {
+	if label == attest.LabelVCEK || label == attest.LabelVLEK {
+		return e.Until.Add(-renewBefore)
+	}
+	due := now.Add(after)
+	if end := e.Until.Add(-e.Until.Sub(e.Issued) / 4); end.Before(due) {
+		due = end
+	}
+	return due
+}
+
+// next is how long nothing is due.
+func (k *Keeper) next(now time.Time) time.Duration {
+	wait := refreshEvery
+	for _, u := range k.units {
+		wait = min(wait, u.due.Sub(now))
+	}
+	return max(wait, time.Second)
+}
+
+// tell says once which endorsements evidence lacks, and once that it has them all.
+func (k *Keeper) tell(ctx context.Context, now time.Time) {
+	if !k.known || ctx.Err() != nil {
+		return
+	}
+	var lacks []string
+	for _, label := range k.platform.Endorsements() {
+		if _, _, ok := k.have(label, now); !ok {
+			lacks = append(lacks, Files[label].Name)
+		}
+	}
+	slices.Sort(lacks)
+	text := strings.Join(lacks, ",")
+	if text == "" {
+		text = "none"
+	}
+	if text == k.lacks {
+		return
+	}
+	k.lacks = text
+	if text == "none" {
+		k.log.InfoContext(ctx, "evidence has all endorsements")
+		return
+	}
+	k.log.WarnContext(ctx, "evidence goes without endorsements, relying parties cannot decide", "code", verdict.EndorsementMissing, "path", text)
+}
