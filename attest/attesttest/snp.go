@@ -47,9 +47,10 @@ type SNP struct {
 	// Report is the report before it is signed.
 	Report attest.SNPReport
 	// Revoked are the serial numbers on the CRL, NoCRL leaves it out,
-	// CRLThisUpdate and CRLNextUpdate are its window, CRLExtensions go into it, and
-	// CRLEntryExtensions into each entry.
+	// CRLThisUpdate and CRLNextUpdate are its window, CRLNumber is its number,
+	// CRLExtensions go into it, and CRLEntryExtensions into each entry.
 	Revoked                      []*big.Int
+	CRLNumber                    int64
 	NoCRL                        bool
 	CRLThisUpdate, CRLNextUpdate time.Time
 	CRLExtensions                []pkix.Extension
@@ -85,10 +86,10 @@ func NewSNPOn(t testing.TB, kind attest.Kind, line attest.ProductLine, statement
 	}
 	s := &SNP{
 		Kind: kind, Line: line, ARKKey: 0, ASKKey: 1, ASVKKey: 2, IssuedBy: 0,
-		VCEK:          attest.VCEK{Product: string(line) + "-B0", TCB: tcb},
-		Statement:     statement,
-		Nonces:        nonce[:],
-		CRLThisUpdate: At.Add(-time.Hour), CRLNextUpdate: At.Add(24 * time.Hour),
+		VCEK:      attest.VCEK{Product: string(line) + "-B0", TCB: tcb},
+		Statement: statement,
+		Nonces:    nonce[:],
+		CRLNumber: 1, CRLThisUpdate: At.Add(-time.Hour), CRLNextUpdate: At.Add(24 * time.Hour),
 		key: key,
 	}
 	for i := range 8 {
@@ -231,7 +232,7 @@ func (s *SNP) Collection(t testing.TB) attest.Collection {
 	}}
 	if !s.NoCRL {
 		list := &x509.RevocationList{
-			SignatureAlgorithm: x509.SHA384WithRSAPSS, Number: big.NewInt(1),
+			SignatureAlgorithm: x509.SHA384WithRSAPSS, Number: big.NewInt(s.CRLNumber),
 			ThisUpdate: s.CRLThisUpdate, NextUpdate: s.CRLNextUpdate, ExtraExtensions: s.CRLExtensions,
 		}
 		for _, n := range s.Revoked {

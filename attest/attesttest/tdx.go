@@ -51,8 +51,10 @@ type TDX struct {
 	OnSigned func(quote []byte) []byte
 	// OnTCBInfo and OnQEIdentity change the documents after they were signed.
 	OnTCBInfo, OnQEIdentity func(document []byte) []byte
-	// ListsAt is when the lists are issued; they are good for a month.
-	ListsAt time.Time
+	// ListsAt is when the lists are issued; they are good for a month. ListNumber is their
+	// number.
+	ListsAt    time.Time
+	ListNumber int64
 	// ListKey signs the PCK list in place of its issuer.
 	ListKey *ecdsa.PrivateKey
 	// Key, when set, replaces the attestation key's point in the quote: x and y.
@@ -67,7 +69,7 @@ type TDX struct {
 // NewTDX is a platform whose quote and collateral are good at a time.
 func NewTDX(t testing.TB, at time.Time) *TDX {
 	t.Helper()
-	x := &TDX{t: t, at: at, Version: 4, CAName: "Intel SGX PCK Platform CA", ListsAt: at.Add(-24 * time.Hour), keys: map[string]*ecdsa.PrivateKey{}, certs: map[string]*x509.Certificate{}}
+	x := &TDX{t: t, at: at, Version: 4, CAName: "Intel SGX PCK Platform CA", ListsAt: at.Add(-24 * time.Hour), ListNumber: 1, keys: map[string]*ecdsa.PrivateKey{}, certs: map[string]*x509.Certificate{}}
 	for _, name := range []string{"root", "ca", "pck", "tcb", "attestation", "other"} {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -258,7 +260,7 @@ func (x *TDX) Collateral() attest.TDXCollateral {
 		return out
 	}
 	list := func(issuer string, names ...string) []byte {
-		l := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: x.ListsAt, NextUpdate: x.ListsAt.AddDate(0, 1, 0)}
+		l := &x509.RevocationList{Number: big.NewInt(x.ListNumber), ThisUpdate: x.ListsAt, NextUpdate: x.ListsAt.AddDate(0, 1, 0)}
 		for _, name := range names {
 			if slices.Contains(x.Revoked, name) {
 				l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: x.certificate(name).SerialNumber, RevocationTime: x.ListsAt})

@@ -28,6 +28,9 @@ const (
 	// mostPause.
 	leastPause = 30 * time.Second
 	mostPause  = time.Hour
+	// checkEvery is how old the judgement of what the folder has may get, as long as there
+	// is evidence.
+	checkEvery = 10 * time.Second
 	// roundTimeout bounds fetching one endorsement with all its tries.
 	roundTimeout = 2 * time.Minute
 )
@@ -48,13 +51,15 @@ type Keeper struct {
 	beside   map[string]attest.Item // what came with the newest evidence
 	known    bool
 	units    map[string]*unit
-	lacks    string // what the log said last
+	checked  time.Time
+	lacks    string // what the log said last, if it said anything
+	said     bool
 }
 
 // A unit is one endorsement of the platform.
 type unit struct {
-	due      time.Time
-	failures int
+	due, fetched time.Time
+	failures     int
 }
 
 // NewKeeper makes one. It owns folder and fetcher from then on; [Keeper.Close] closes
@@ -91,29 +96,35 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-k.seen:
 		case <-timer.C:
 		}
-		k.look(ctx)
+		if changed := k.look(ctx); changed || time.Since(k.checked) > checkEvery {
+			k.check(ctx, time.Now())
+		}
+		renewed := false
 		for label := range k.dueAt(time.Now()) {
 			k.renew(ctx, label)
+			renewed = true
 		}
-		k.tell(ctx, time.Now())
+		if renewed {
+			k.check(ctx, time.Now())
+		}
 		timer.Reset(k.next(time.Now()))
 	}
 }
 
 // look takes the newest evidence. Where it is of another platform than before, as after
 // an update of firmware, everything is due that the folder does not have of it.
-func (k *Keeper) look(ctx context.Context) {
+func (k *Keeper) look(ctx context.Context) (changed bool) {
 	k.mu.Lock()
 	collection := k.latest
 	k.latest = nil
 	k.mu.Unlock()
 	if collection == nil {
-		return
+		return false
 	}
 	p, beside, err := attest.PlatformOf(collection)
 	if err != nil {
 		k.log.WarnContext(ctx, "evidence does not say which endorsements it wants", "code", verdict.CodeOf(err), "err", err)
-		return
+		return false
 	}
 	k.beside = beside
 	same := k.known && sameMachine(k.platform, p)
@@ -122,7 +133,7 @@ func (k *Keeper) look(ctx context.Context) {
 	}
 	k.platform, k.known = p, true
 	if same {
-		return
+		return false
 	}
 	now := time.Now()
 	clear(k.units)
@@ -133,6 +144,7 @@ func (k *Keeper) look(ctx context.Context) {
 			k.units[label].due = nextOf(label, edition, now, rand.N(refreshEvery)) //nolint:gosec // G404: jitter, no secret
 		}
 	}
+	return true
 }
 
 // sameMachine tells whether two platforms want the same endorsements.
@@ -202,7 +214,7 @@ func (k *Keeper) renew(ctx context.Context, label string) {
 		return
 	}
 	k.learnLine(label, got)
-	u.failures, u.due = 0, nextOf(label, edition, now, refreshEvery/2+rand.N(refreshEvery/2)) //nolint:gosec // G404: jitter, no secret
+	u.failures, u.fetched, u.due = 0, now, nextOf(label, edition, now, refreshEvery/2+rand.N(refreshEvery/2)) //nolint:gosec // G404: jitter, no secret
 	if string(got.Value) != string(stored.Value) || string(got.Chain) != string(stored.Chain) {
 		k.log.InfoContext(ctx, "endorsement fetched", "path", name, "digest", verdict.SHA256(got.Value), "size_bytes", len(got.Value))
 	}
@@ -246,27 +258,30 @@ func (k *Keeper) next(now time.Time) time.Duration {
 	return max(wait, time.Second)
 }
 
-// tell says once which endorsements evidence lacks, and once that it has them all.
-func (k *Keeper) tell(ctx context.Context, now time.Time) {
+// check looks at what evidence goes with. What it lacks is due, unless that was tried. It
+// says once what is lacking, and once that nothing is.
+func (k *Keeper) check(ctx context.Context, now time.Time) {
 	if !k.known || ctx.Err() != nil {
 		return
 	}
+	k.checked = now
 	var lacks []string
 	for _, label := range k.platform.Endorsements() {
-		if _, _, ok := k.have(label, now); !ok {
-			lacks = append(lacks, Files[label].Name)
+		if _, _, ok := k.have(label, now); ok {
+			continue
+		}
+		lacks = append(lacks, Files[label].Name)
+		if u := k.units[label]; u.failures == 0 && now.Before(u.due) && now.Sub(u.fetched) > mostPause {
+			u.due = now
 		}
 	}
 	slices.Sort(lacks)
 	text := strings.Join(lacks, ",")
-	if text == "" {
-		text = "none"
-	}
-	if text == k.lacks {
+	if text == k.lacks && k.said {
 		return
 	}
-	k.lacks = text
-	if text == "none" {
+	k.lacks, k.said = text, true
+	if text == "" {
 		k.log.InfoContext(ctx, "evidence has all endorsements")
 		return
 	}
