@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/assayd/assay/enclave/endorse"
 	"github.com/assayd/assay/internal/strictyaml"
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/verdict"
@@ -431,6 +433,8 @@ const (
 	headName      = "head.json"
 	registersName = "registers"
 	previousName  = "previous-statement"
+	// endorsementsName is the folder of what is fetched about the processor.
+	endorsementsName = "endorsements"
 )
 
 // hintOf returns the hint of a misuse, so that wrapping does not lose it.
@@ -485,7 +489,10 @@ func (c Config) Describe(w io.Writer) error {
 			p("                 %s", k.Kid)
 		}
 	}
-	p("evidence         %s %s%s%s", c.TEE.Kind, c.TEE.Dir, c.TEE.Device, c.TEE.Socket+c.TEE.Endorsements)
+	p("evidence         %s %s%s%s", c.TEE.Kind, c.TEE.Dir, c.TEE.Device, c.TEE.Socket+c.endorsements())
+	if c.TEE.Fetch {
+		p("fetches          endorsements from %s and %s", cmp.Or(c.TEE.KDSURL, endorse.KDS), cmp.Or(c.TEE.PCSURL, endorse.PCS))
+	}
 	for _, role := range spiffe.AllRoles() {
 		for i, pattern := range c.Roles[role] {
 			name := ""

@@ -22,6 +22,7 @@ import (
 
 	"github.com/assayd/assay/audit"
 	"github.com/assayd/assay/enclave"
+	"github.com/assayd/assay/enclave/endorse"
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/verdict"
 	assayv1 "github.com/assayd/assay/verdict/assay/v1"
@@ -67,6 +68,7 @@ type Daemon struct {
 
 	source  *spiffe.Source
 	tee     enclave.Attester
+	keeper  *endorse.Keeper // of endorsements; nil where none are fetched
 	shard   *audit.Shard
 	archive *audit.Archive
 	images  *verifier.Registry
@@ -344,18 +346,24 @@ func (d *Daemon) filesOf(head verdict.CheckedHead) (*verifier.Policy, *verifier.
 func (d *Daemon) openTEE(ctx context.Context) error {
 	config := d.config.enclave()
 	config.Log = d.log
-	tee, err := enclave.Open(ctx, config)
+	if err := d.openKeeper(); err != nil {
+		return err
+	}
+	tee, err := testingOnlyTEE(ctx, config)
 	if err != nil {
 		return err
 	}
 	d.tee = tee
+	if d.keeper != nil {
+		d.tee = observedTEE{tee, d.keeper.Observe}
+	}
 	d.onClose(tee.Close)
 	source := tee.Kind()
 	if s, ok := tee.(enclave.Sourced); ok {
 		source = s.Source()
 	}
 	d.log.InfoContext(ctx, "evidence comes from a TEE", "tee", tee.Kind(), "source", source)
-	d.issuer = &issuer{config: d.config, boot: randomHex(16), tee: tee, log: d.log}
+	d.issuer = &issuer{config: d.config, boot: randomHex(16), tee: d.tee, log: d.log}
 	if err := d.issuer.measure(ctx, d.newest); err != nil {
 		return err
 	}
@@ -452,6 +460,9 @@ func (d *Daemon) Serve(ctx context.Context) (err error) {
 	var own sync.WaitGroup
 	own.Go(func() { d.keep(keeping) })
 	own.Go(func() { d.probe(keeping) })
+	if d.keeper != nil {
+		own.Go(func() { d.keeper.Run(keeping) })
+	}
 	defer own.Wait()
 	defer stop()
 	served := make(chan error, 1)

@@ -7,7 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/audit"
+	"github.com/assayd/assay/enclave"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -127,4 +129,12 @@ func (d *Daemon) TestingRenew() {
 	if err != nil {
 		panic(err)
 	}
+}
+
+// SetTEE has daemons open a TEE of the test's, and believe endorsements under its roots,
+// until what it returns is called.
+func SetTEE(open func(context.Context, enclave.Config) (enclave.Attester, error), roots attest.EndorsementRoots) (restore func()) {
+	beforeTEE, beforeRoots := testingOnlyTEE, testingOnlyRoots
+	testingOnlyTEE, testingOnlyRoots = open, roots
+	return func() { testingOnlyTEE, testingOnlyRoots = beforeTEE, beforeRoots }
 }

@@ -38,6 +38,18 @@ type TEE struct {
 	// for all but tpm and the simulators. It is read for each piece of evidence. Absent:
 	// none but what the host gives, which nodes do not accept of tdx and azure-tdx.
 	Endorsements string `yaml:"endorsements"`
+	// Fetch has the daemon fetch what is missing in that folder, and renew it before it
+	// ends, from AMD and Intel. Endorsements may then be absent: it is a folder in the
+	// state folder. Evidence never waits for it. Default false: no network is asked.
+	Fetch bool `yaml:"fetch"`
+	// KDSURL and PCSURL are caches that are asked in place of AMD's KDS and Intel's PCS,
+	// as https://cache.example:8081, by the same paths. They can withhold and nothing
+	// else. Absent: AMD and Intel.
+	KDSURL string `yaml:"kds-url"`
+	PCSURL string `yaml:"pcs-url"`
+	// FetchCA is a PEM file with the authorities of the servers that are asked. Absent:
+	// those of the system.
+	FetchCA string `yaml:"fetch-ca"`
 }
 
 func (c *Config) checkTEE(f *strictyaml.File) error {
@@ -46,11 +58,11 @@ func (c *Config) checkTEE(f *strictyaml.File) error {
 	switch t.Kind {
 	case enclave.KindSNP, enclave.KindTDX, enclave.KindAuto:
 		if tpm+t.Dir != "" {
-			return f.Misuse("tee", "", "tee.kind %s takes endorsements and nothing else", t.Kind)
+			return f.Misuse("tee", "", "tee.kind %s takes endorsements, fetch and nothing else", t.Kind)
 		}
 	case enclave.KindSVSM:
 		if t.Socket+t.EKCertificate+t.Intermediates+t.Dir != "" {
-			return f.Misuse("tee", "the SVSM vouches for its TPM", "tee.kind %s takes device and endorsements and nothing else", t.Kind)
+			return f.Misuse("tee", "the SVSM vouches for its TPM", "tee.kind %s takes device, endorsements, fetch and nothing else", t.Kind)
 		}
 	case verdict.KindSimulatedSNP, verdict.KindSimulatedTDX:
 		if c.Profile != verdict.Development {
@@ -67,7 +79,7 @@ func (c *Config) checkTEE(f *strictyaml.File) error {
 			return f.Misuse("tee", "name the TPM's device, as /dev/tpmrm0", "tee.kind %s wants exactly one of device and socket", t.Kind)
 		}
 		if t.Dir+t.EKCertificate+t.Intermediates != "" {
-			return f.Misuse("tee", "", "tee.kind %s takes device or socket, and endorsements, and nothing else", t.Kind)
+			return f.Misuse("tee", "", "tee.kind %s takes device or socket, endorsements, fetch, and nothing else", t.Kind)
 		}
 	case verdict.KindTPM:
 		if (t.Device == "") == (t.Socket == "") {
@@ -84,12 +96,12 @@ func (c *Config) checkTEE(f *strictyaml.File) error {
 	default:
 		return f.Misuse("tee.kind", "", "tee.kind is %.64q, want snp, snp-svsm, tdx, azure-snp, azure-tdx, auto, tpm, sim-snp or sim-tdx", t.Kind)
 	}
-	return nil
+	return c.checkFetch(f)
 }
 
 func (c *Config) enclave() enclave.Config {
 	e := enclave.Config{
-		Kind: c.TEE.Kind, EKCertificate: c.TEE.EKCertificate, Intermediates: c.TEE.Intermediates, Endorsements: c.TEE.Endorsements,
+		Kind: c.TEE.Kind, EKCertificate: c.TEE.EKCertificate, Intermediates: c.TEE.Intermediates, Endorsements: c.endorsements(),
 		StateDir: filepath.Join(c.StateDir, registersName),
 	}
 	switch {

@@ -332,8 +332,8 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("the other host was asked %d times, want never", asked)
 	}
 	m.on(func(w http.ResponseWriter, r *http.Request) bool {
-		if strings.HasPrefix(r.URL.Path, "/moved") {
-			r.URL.Path = strings.TrimPrefix(r.URL.Path, "/moved")
+		if path, ok := strings.CutPrefix(r.URL.Path, "/moved"); ok {
+			r.URL.Path = path
 			m.on(nil)
 			m.serve(w, r)
 			return true

@@ -139,7 +139,7 @@ func (k *Keeper) look(ctx context.Context) (changed bool) {
 	clear(k.units)
 	for _, label := range p.Endorsements() {
 		k.units[label] = &unit{due: now}
-		if _, edition, ok := k.have(label, now); ok {
+		if edition, ok := k.have(label, now); ok {
 			// When it was fetched nobody knows.
 			k.units[label].due = nextOf(label, edition, now, rand.N(refreshEvery)) //nolint:gosec // G404: jitter, no secret
 		}
@@ -155,9 +155,9 @@ func sameMachine(a, b attest.Platform) bool {
 	return a.SNP != nil && b.SNP != nil && a.SNP.Signer == b.SNP.Signer && a.SNP.ChipID == b.SNP.ChipID && a.SNP.ReportedTCB == b.SNP.ReportedTCB
 }
 
-// have returns what there is of a label, if it is good now: in the folder, or as the
-// host gives it beside the evidence.
-func (k *Keeper) have(label string, now time.Time) (Endorsement, attest.Edition, bool) {
+// have tells whether there is a good endorsement of a label, and which edition: in the
+// folder, or as the host gives it beside the evidence.
+func (k *Keeper) have(label string, now time.Time) (attest.Edition, bool) {
 	stored, err := k.folder.Read(label)
 	if err != nil {
 		stored = Endorsement{}
@@ -168,10 +168,10 @@ func (k *Keeper) have(label string, now time.Time) (Endorsement, attest.Edition,
 	}
 	for _, e := range []Endorsement{stored, host} {
 		if edition, err := k.fetcher.Verify(&k.platform, label, e, now); err == nil {
-			return e, edition, true
+			return edition, true
 		}
 	}
-	return stored, attest.Edition{}, false
+	return attest.Edition{}, false
 }
 
 // dueAt are the endorsements that are to be fetched, certificates first: they name the
@@ -267,7 +267,7 @@ func (k *Keeper) check(ctx context.Context, now time.Time) {
 	k.checked = now
 	var lacks []string
 	for _, label := range k.platform.Endorsements() {
-		if _, _, ok := k.have(label, now); ok {
+		if _, ok := k.have(label, now); ok {
 			continue
 		}
 		lacks = append(lacks, Files[label].Name)
