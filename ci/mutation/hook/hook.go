@@ -22,7 +22,9 @@ const (
 
 var (
 	away = number()
-	seen sync.Map
+
+	mu   sync.Mutex
+	seen = map[int]bool{} // with interfaces for keys, tests that count allocations would count these
 )
 
 func number() int {
@@ -43,7 +45,10 @@ func Holds(n int, holds bool) bool {
 		return false
 	}
 	if path := os.Getenv(Hits); path != "" {
-		if _, again := seen.LoadOrStore(n, true); !again {
+		mu.Lock()
+		defer mu.Unlock()
+		if !seen[n] {
+			seen[n] = true
 			note(path, n)
 		}
 	}
