@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) evidenceCommand() *cobra.Command {
-	return a.group("evidence", "Record evidence of a TEE as a folder, and appraise such folders", a.evidenceAppraiseCommand(), a.evidenceRecordCommand())
+	return a.group("evidence", "Record evidence of a TEE as a folder, and appraise such folders", a.evidenceAppraiseCommand(), a.evidenceFetchCommand(), a.evidenceRecordCommand())
 }
 
 // An appraisal is what was found in a folder.

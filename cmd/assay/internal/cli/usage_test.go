@@ -22,7 +22,7 @@ const aDigest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15
 // commands are all that there are; TestHelp holds it complete.
 var commands = [][]string{
 	{}, {"conformance"}, {"conformance", "sign-bundle"}, {"conformance", "verify-bundle"}, {"deny"}, {"deny", "add"}, {"deny", "list"}, {"dev"}, {"dev", "init"}, {"dev", "serve"}, {"exception"}, {"exception", "install"}, {"exception", "sign"},
-	{"evidence"}, {"evidence", "appraise"}, {"evidence", "record"}, {"explain"}, {"head"}, {"head", "init"}, {"head", "key"}, {"head", "put"}, {"head", "renew"}, {"head", "show"}, {"head", "sign"},
+	{"evidence"}, {"evidence", "appraise"}, {"evidence", "fetch"}, {"evidence", "record"}, {"explain"}, {"head"}, {"head", "init"}, {"head", "key"}, {"head", "put"}, {"head", "renew"}, {"head", "show"}, {"head", "sign"},
 	{"log"}, {"log", "get"}, {"log", "prove"}, {"policy"}, {"policy", "check"}, {"policy", "convert"}, {"policy", "diff"}, {"policy", "fmt"}, {"policy", "schema"}, {"policy", "test"}, {"reference"}, {"reference", "compute"}, {"reference", "compute", "snp"}, {"reference", "compute", "tdx"}, {"reference", "compute", "tpm"}, {"reference", "verify"}, {"reference", "verify", "snp"}, {"reference", "verify", "tdx"}, {"reference", "verify", "tpm"}, {"roots"}, {"roots", "diff"}, {"roots", "show"}, {"roots", "verify"}, {"statement"}, {"statement", "appraise"}, {"statement", "inspect"},
 	{"ticket"}, {"ticket", "check"}, {"ticket", "inspect"}, {"verify"}, {"version"},
 }
