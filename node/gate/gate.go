@@ -171,7 +171,7 @@ func (g *Gate) Knowledge(state State, at time.Time) Knowledge {
 		k.HeadErr = verdict.Fail(stateCode(k.HeadErr, verdict.Internal), "%w", k.HeadErr)
 		return k
 	}
-	k.Head, k.HeadErr = state.Head(owners, g.config.MinHead, k.Marks, at)
+	k.Head, k.HeadErr = state.Head(owners, k.Marks, at)
 	if k.HeadErr == nil {
 		owners = k.Head.Owners
 	}

@@ -689,6 +689,15 @@ func TestAgentCodeOnlyWithholds(t *testing.T) {
 		w.agent()
 		if d := w.decide(query(), at); d.Allowed() || strings.Contains(d.Line(), "\n") {
 			t.Errorf("%q: got %q, want a denial in one line", code, d.Line())
+		} else {
+			// Its code is told as what the code is, and is not told where there is none.
+			want, refused := verdict.TicketMissing, false
+			if info, ok := code.Info(); ok {
+				want, refused = code, info.Kind == verdict.KindRefusal
+			}
+			if verdict.CodeOf(d.Err) != want || verdict.Refused(d.Err) != refused {
+				t.Errorf("%q: got %v, refused %t; want %s, %t", code, d.Err, verdict.Refused(d.Err), want, refused)
+			}
 		}
 	}
 }

@@ -318,10 +318,10 @@ func (s State) Marks() (Marks, error) {
 	return ParseMarks(data)
 }
 
-// Head reads and checks HeadFile against the owners and the marks. The error is a
-// *verdict.Refusal of the family head or a *verdict.Failure head.missing, or agent.state
-// where others can write the file.
-func (s State) Head(owners verdict.Owners, least uint64, m Marks, at time.Time) (verdict.CheckedHead, error) {
+// Head reads and checks HeadFile against the owners, who begin with the lowest counter
+// that counts (After), and the marks. The error is a *verdict.Refusal of the family head
+// or a *verdict.Failure head.missing, or agent.state where others can write the file.
+func (s State) Head(owners verdict.Owners, m Marks, at time.Time) (verdict.CheckedHead, error) {
 	data, err := s.Read(HeadFile, MaxHeadFile)
 	if err != nil {
 		return verdict.CheckedHead{}, verdict.Fail(stateCode(err, verdict.HeadMissing), "reading head: %w", err)
@@ -333,9 +333,6 @@ func (s State) Head(owners verdict.Owners, least uint64, m Marks, at time.Time) 
 	h, err := verdict.OpenHead(set, owners)
 	if err != nil {
 		return verdict.CheckedHead{}, err
-	}
-	if h.Counter < least {
-		return verdict.CheckedHead{}, verdict.Refuse(verdict.HeadRollback, "head %d is older than %d, the lowest that the configuration accepts", h.Counter, least)
 	}
 	if err := m.Check(h, at); err != nil {
 		return verdict.CheckedHead{}, err

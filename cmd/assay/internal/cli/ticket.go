@@ -122,7 +122,7 @@ func openNode(path string, at time.Time) (node, error) {
 	if n.marks, err = n.state.Marks(); err != nil {
 		return node{}, verdict.Fail(verdict.Internal, "reading state folder: %w", err)
 	}
-	n.head, n.headErr = n.state.Head(n.anchor, n.config.MinHead, n.marks, at)
+	n.head, n.headErr = n.state.Head(n.anchor, n.marks, at)
 	return n, nil
 }
 
