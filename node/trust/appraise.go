@@ -185,9 +185,7 @@ func (c Config) AskDaemon(ctx context.Context, daemon *Conn, heads *Heads, known
 			if err := c.takeHead(ctx, daemon, heads, set); err != nil {
 				return Appraisal{}, made, err
 			}
-			if head, _, have = heads.Current(); !have {
-				return Appraisal{}, made, verdict.Fail(verdict.HeadMissing, "asking the daemon at %s: neither side has a head", daemon.Address())
-			}
+			head, _, _ = heads.Current()
 		}
 		at := time.Now()
 		q := Question{Head: head, Nonce: nonce, Known: known}
@@ -226,7 +224,9 @@ func (c Config) takeHead(ctx context.Context, daemon *Conn, heads *Heads, set []
 		if err != nil {
 			return daemon.Err(err)
 		}
-		set = answer.GetHeadSet()
+		if set = answer.GetHeadSet(); len(set) == 0 {
+			return verdict.Fail(verdict.HeadMissing, "asking the daemon at %s: neither side has a head", daemon.Address())
+		}
 	}
 	parsed, err := verdict.ParseHeadSet(set)
 	if err != nil {
