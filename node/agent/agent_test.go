@@ -14,6 +14,7 @@ import (
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/node/agent"
+	"github.com/assayd/assay/node/gate"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -212,6 +213,34 @@ func TestDaemonIsNotAccepted(t *testing.T) {
 			}
 			w.refused(test.code)
 		})
+	}
+}
+
+// TestOlderStatement: a boot does not go back behind a statement that was seen, also where
+// its evidence is good.
+func TestOlderStatement(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.prepare("assayd")
+	f.change.statement = func(s *verdict.Statement) { s.Seq = 6 }
+	check(t, f.load(w.set(3), w.owners()))
+	f.start()
+	w.config.Daemons = []string{f.address}
+	w.start()
+	w.want(w.gate(image("a")), "")
+	f.with(func(f *fake) { f.change.statement = func(s *verdict.Statement) { s.Seq = 5 } })
+	check(t, f.load(w.set(4), w.owners()))
+	w.logged("daemon is not usable", "code="+string(verdict.IssuerRollback), "came after 6 was seen")
+	if m := w.marks(); len(m.Boots) != 1 || m.Boots[0].Seq != 6 {
+		t.Errorf("got marks %+v, want the statement that was seen", m.Boots)
+	}
+}
+
+// TestStopping: an agent that ends begins no question.
+func TestStopping(t *testing.T) {
+	t.Parallel()
+	if err := agent.FetchStopped(gate.Image{Repository: repository, Digest: image("a")}); verdict.CodeOf(err) != verdict.AgentUnreachable {
+		t.Errorf("got %v, want %s", err, verdict.AgentUnreachable)
 	}
 }
 

@@ -134,6 +134,7 @@ type changes struct {
 	nonce      func([]byte) []byte
 	proof      func(*assayv1.GetProofResponse)
 	leaf       func(*verdict.Leaf)
+	id         func(string) string // of an answer in a batch
 	noProof    bool
 	noNews     bool // never tells of a newer head
 	hang       chan struct{}
@@ -459,7 +460,13 @@ func (f *fake) VerifyBatch(stream assayv1.AssayService_VerifyBatchServer) error 
 		if err != nil {
 			out = &assayv1.VerifyResponse{Reasons: []*assayv1.Reason{assayv1.ReasonOf(err)}}
 		}
-		if err := stream.Send(&assayv1.VerifyBatchResponse{Id: q.GetId(), Response: out}); err != nil {
+		id := q.GetId()
+		f.with(func(f *fake) {
+			if f.change.id != nil {
+				id = f.change.id(id)
+			}
+		})
+		if err := stream.Send(&assayv1.VerifyBatchResponse{Id: id, Response: out}); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -32,4 +33,12 @@ func MarkPlatform(marks *gate.Marks, chip string, evaluation uint32) error {
 	err := a.markPlatform(trust.Appraisal{Issuer: verdict.Issuer{Chip: chip}, Result: attest.Result{Evaluation: evaluation}})
 	*marks = a.marks
 	return err
+}
+
+// FetchStopped asks an agent that has stopped.
+func FetchStopped(image gate.Image) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	a := &agent{stopped: ctx, flights: map[string]*flight{}}
+	return a.fetch(context.Background(), image)
 }

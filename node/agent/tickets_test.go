@@ -44,6 +44,12 @@ func TestTicketsThatAreNotTaken(t *testing.T) {
 			f.change.ticket = test.change
 			w.start()
 			w.want(w.gate(image("a")), test.code)
+			// The gate refuses it by itself; what another head or time could change the
+			// agent keeps, and nothing else.
+			kept := test.code == verdict.TicketHead || test.code == verdict.TicketLifetime
+			if r, _ := w.record(image("a")); (len(r.Tickets) > 0) != kept {
+				t.Errorf("kept: got %d tickets, want some %t", len(r.Tickets), kept)
+			}
 		})
 	}
 }
@@ -53,22 +59,28 @@ func TestLeafThatIsNotThere(t *testing.T) {
 		name   string
 		change func(*fake)
 		code   verdict.Code
+		text   string
 	}{
-		{"missing", func(f *fake) { f.change.noProof = true }, verdict.LogUnavailable},
-		{"about another core", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Object[0] ^= 1 } }, verdict.LogMismatch},
-		{"a failed verdict", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Result = verdict.ResultFailed } }, verdict.LogMismatch},
-		{"under another policy", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Policy[0] ^= 1 } }, verdict.LogMismatch},
-		{"proof of another leaf", func(f *fake) { f.change.proof = func(p *assayv1.GetProofResponse) { p.Leaf[20] ^= 1 } }, verdict.LogProof},
+		{"missing", func(f *fake) { f.change.noProof = true }, verdict.LogUnavailable, ""},
+		{"in a log of nobody", func(f *fake) {
+			f.change.ticket = func(t *verdict.Ticket) { t.Log.Origin = "log.other.invalid/" + t.Jti }
+		}, verdict.LogUnavailable, "no accepted statement names log"},
+		{"about another core", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Object[0] ^= 1 } }, verdict.LogMismatch, "about another core"},
+		{"a failed verdict", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Result = verdict.ResultFailed } }, verdict.LogMismatch, "the ticket passes, and the log says"},
+		{"under another policy", func(f *fake) { f.change.leaf = func(l *verdict.Leaf) { l.Policy[0] ^= 1 } }, verdict.LogMismatch, "under another policy"},
+		{"proof of another leaf", func(f *fake) { f.change.proof = func(p *assayv1.GetProofResponse) { p.Leaf[20] ^= 1 } }, verdict.LogProof, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			agent.SetTestingOnlyProofDelay(t, time.Second)
+			if test.code == verdict.LogUnavailable { // the others are found at once
+				agent.SetTestingOnlyProofDelay(t, time.Second)
+			}
 			w := newWorld(t)
 			f := w.daemon("assayd")
 			w.start()
 			w.want(w.gate(image("a")), "")
 			f.with(test.change)
 			w.gate(image("b")) // the gate does not wait for the log, which may be quicker all the same
-			w.logged("verdict is not in the log", "digest="+string(image("b")), "code="+string(test.code))
+			w.logged("verdict is not in the log", "digest="+string(image("b")), "code="+string(test.code), test.text)
 			w.eventually("the ticket to go", func() bool { r, ok := w.record(image("b")); return ok && len(r.Tickets) == 0 })
 			w.want(w.gate(image("a")), "")
 			w.stop()
@@ -105,6 +117,8 @@ func TestQuorum(t *testing.T) {
 	if d := w.gate(image("b")); d.Allowed() {
 		t.Errorf("got %s, want a denial", d.Line())
 	}
+	// That one of two is there is said, and not that the other is not.
+	w.logged("daemons gave no ticket", "digest="+string(image("b")), "code="+string(verdict.TicketQuorum), "count as 1 by boot, want 2")
 }
 
 // TestQuorumByChip: two daemons on one processor are one, and only one is asked.
@@ -251,6 +265,22 @@ func TestRenewal(t *testing.T) {
 			t.Error("tickets were renewed one by one, want batches")
 		}
 	})
+}
+
+// TestRenewalOfNothing: an answer to what was not asked is no ticket of anything.
+func TestRenewalOfNothing(t *testing.T) {
+	for _, id := range []string{"", "x", "-1", "1"} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			f := w.daemon("assayd")
+			w.start()
+			w.want(w.gate(image("a")), "")
+			f.with(func(f *fake) { f.change.id = func(string) string { return id } })
+			check(t, f.load(w.set(4), w.owners()))
+			w.logged("tickets were not renewed", "code="+string(verdict.InputMalformed), "which was not asked")
+		})
+	}
 }
 
 func TestRenewalIsSpread(t *testing.T) {
