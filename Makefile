@@ -86,7 +86,7 @@ $(TOOLS)/registry: ci/registry/go.mod
 	cd ci/registry && $(GO) build -o ../../$(TOOLS)/ tool
 	@touch $@
 
-mutation: registry ## take each check of signatures and evidence away, and see a test fail
+mutation: registry ## take each check of signatures, evidence and gates away, and see a test fail
 	$(GO) run ./ci/mutation
 
 # A job of its own, since the services take some minutes to build.

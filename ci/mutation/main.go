@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command mutation takes the checks of formats, of the verifier and of the appraisal of
-// evidence away, one at a time, and runs the tests: each has to make one fail. A check
-// is a condition that returns a reason code.
+// Command mutation takes the checks of formats, of the verifier, of the appraisal of
+// evidence and of a node's gate away, one at a time, and runs the tests: each has to make
+// one fail. A check is a condition that returns a reason code.
 //
 // The tests are built once, with every check asking package hook whether it is the
 // one that is gone. Each test runs once with all checks there, to see which ones
@@ -60,8 +60,10 @@ type options struct {
 	workers           int
 }
 
-// roots are where the checks are, with what is below.
-var roots = []string{"attest", "verdict", "verifier"}
+// roots are where the checks are, with what is below. node/agent is not among them: its
+// tests run daemons and wait up to a minute for what an agent does, so that each of its
+// checks would take that long. TestTicketsThatAreNotTaken and its like have them.
+var roots = []string{"attest", "node/gate", "node/trust", "verdict", "verifier"}
 
 // folders are those with checks, without test kits.
 func folders() ([]string, error) {

@@ -97,7 +97,7 @@ func TestCodesAreAsserted(t *testing.T) {
 	}
 	returned, asserted := map[string]string{}, map[string]bool{}
 	name := regexp.MustCompile(`verdict\.([A-Z][A-Za-z0-9]*)`)
-	makes := regexp.MustCompile(`verdict\.(?:Refuse|Fail)\(verdict\.([A-Z][A-Za-z0-9]*)`)
+	makes := regexp.MustCompile(`verdict\.(?:Refuse|Fail)\(verdict\.([A-Z][A-Za-z0-9]*),`)
 	for _, folder := range all {
 		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 		if err != nil {
@@ -124,7 +124,7 @@ func TestCodesAreAsserted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(returned) < 50 {
-		t.Errorf("the verifier returns %d codes, which is fewer than it has", len(returned))
+		t.Errorf("the checks return %d codes, which is fewer than they have", len(returned))
 	}
 	for code, file := range returned {
 		m := regexp.MustCompile(`(?m)^\s+` + code + `\s+Code = "([a-z0-9.-]+)"`).FindSubmatch(table)
@@ -136,7 +136,7 @@ func TestCodesAreAsserted(t *testing.T) {
 			t.Errorf("%s returns %s, which is in no table", file, m[1])
 		}
 		if !asserted[code] && code != "Internal" {
-			t.Errorf("%s returns %s, and no test of the verifier names it", file, m[1])
+			t.Errorf("%s returns %s, and no test beside the checks names it", file, m[1])
 		}
 	}
 }
