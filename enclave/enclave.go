@@ -63,7 +63,7 @@ type Attester interface {
 	// evidence.kind where there is no TPM, or tpm.ak where the challenge is for
 	// other keys.
 	ActivateCredential(ctx context.Context, credential, encryptedSecret []byte) ([]byte, error)
-	// Close frees the device.
+	// Close frees the device. It is called once.
 	Close() error
 }
 
