@@ -5,6 +5,7 @@ package enclave
 import (
 	"context"
 	"crypto/sha512"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -114,7 +115,7 @@ func (a *snpAttester) Evidence(ctx context.Context, statement, nonces []byte) ([
 	if err != nil {
 		return nil, unavailable("reading endorsements", err)
 	}
-	if err := fromTable(&endorsements, report.SigningKey(), r.aux); err != nil {
+	if err := fromTable(&endorsements, &report, r.aux); err != nil {
 		return nil, unavailable("reading the host's certificates", notOurs(err))
 	}
 	c := statementCollection(statement, nonces)
@@ -126,16 +127,21 @@ func (a *snpAttester) Evidence(ctx context.Context, statement, nonces []byte) ([
 }
 
 // fromTable adds the certificate of the key that signed, where the host's table has
-// one. The host loads it when the firmware changes, so it goes before that of a folder.
-// The authorities over it are for the relying party to know.
-func fromTable(endorsements *attest.Collection, signer int, aux []byte) error {
+// one. It goes before that of a folder, unless its key did not sign: the host may have
+// that of a TCB from before. The authorities over it are for the relying party to know.
+func fromTable(endorsements *attest.Collection, report *attest.SNPReport, aux []byte) error {
 	table, err := attest.ParseSNPCertTable(aux)
 	if err != nil {
 		return err
 	}
 	label, der := attest.LabelVCEK, table.VCEK
-	if signer == attest.SNPSignerVLEK {
+	if report.SigningKey() == attest.SNPSignerVLEK {
 		label, der = attest.LabelVLEK, table.VLEK
+	}
+	if _, have := endorsements.Items[label]; have && der != nil {
+		if c, err := x509.ParseCertificate(der); err != nil || !report.SignedBy(c) {
+			return nil
+		}
 	}
 	if der != nil {
 		endorsements.Items[label] = attest.Item{MediaType: attest.TypeCertificate, Value: der, Indicator: attest.IndicatorEndorsements}

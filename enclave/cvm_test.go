@@ -54,7 +54,7 @@ func tdxMachine(t *testing.T) (*fakeKernel, enclave.Config, attest.Input) {
 	for i := range 3 {
 		e.Registers[fmt.Sprintf("rtmr%d", i)] = hex.EncodeToString(x.Quote.RTMR[i][:])
 	}
-	return k, enclave.Config{Kind: enclave.KindTDX, StateDir: t.TempDir(), Endorsements: folderOf(t, collateralFiles(x.Collateral())), Timeout: 5 * time.Second}, attest.Input{
+	return k, enclave.Config{Kind: enclave.KindTDX, StateDir: t.TempDir(), Endorsements: folderOf(t, collateralFiles(x.Collateral()))}, attest.Input{
 		MyNonce:    attesttest.Nonce(3),
 		References: verdict.References{V: 1, Entries: []verdict.ReferenceEntry{e}, Floors: verdict.Floors{TDX: &verdict.TDXFloor{Evaluation: 17}}},
 		Trust:      attest.Trust{Kinds: []attest.Kind{attest.TDX}, TDX: attest.TDXTrust{Root: x.Root(), Platforms: [][16]byte{x.PCK.PPID}}},
@@ -84,7 +84,7 @@ func snpMachine(t *testing.T) (*fakeKernel, enclave.Config, attest.Input) {
 	dir := folderOf(t, map[string][]byte{"amd-crl.der": items[attest.LabelCRL].Value})
 	// The ASK of the input has another PSS signature than the one that signed the VCEK
 	// and the same key, which is what counts.
-	return k, enclave.Config{Kind: enclave.KindSNP, Endorsements: dir, Timeout: 5 * time.Second}, in
+	return k, enclave.Config{Kind: enclave.KindSNP, Endorsements: dir}, in
 }
 
 // evidence opens a TEE, has it record a statement, and returns its evidence.
@@ -180,6 +180,21 @@ func TestSNPCertificates(t *testing.T) {
 	}
 	if _, err := attest.Appraise(collection, in, attesttest.At); err != nil {
 		t.Errorf("with one in the folder: %v", err)
+	}
+	// The host moved on, or keeps what is no certificate: that in the folder is good.
+	stranger := attesttest.NewSNP(t, attest.SNP, nil, in.MyNonce)
+	_, leaf := stranger.Chain(t)
+	for _, der := range [][]byte{leaf.Raw, []byte("x")} {
+		k.report = func(inblob [64]byte) ([]byte, []byte, error) {
+			out, _, err := withTable(inblob)
+			return out, attesttest.CertTable(t, attesttest.CertEntry{GUID: attesttest.GUIDVCEK, Data: der}), err
+		}
+		if collection, err = a.Evidence(t.Context(), raw, in.MyNonce[:]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := attest.Appraise(collection, in, attesttest.At); err != nil {
+			t.Errorf("with one in the folder, and one of another key at the host: %v", err)
+		}
 	}
 	k.report = func(inblob [64]byte) ([]byte, []byte, error) {
 		out, _, err := withTable(inblob)

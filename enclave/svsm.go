@@ -140,7 +140,7 @@ func (a *svsmAttester) report(ctx context.Context, nonce [64]byte) ([]byte, atte
 	if err != nil {
 		return fail("reading endorsements", err)
 	}
-	if err := fromTable(&endorsements, report.SigningKey(), table); err != nil {
+	if err := fromTable(&endorsements, &report, table); err != nil {
 		return fail("reading the host's certificates", notOurs(err))
 	}
 	return r.out, endorsements, nil
