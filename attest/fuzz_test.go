@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"encoding/json"
 	"encoding/pem"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"strings"
@@ -85,11 +86,12 @@ func newCollections(f *testing.F, goods ...[]byte) *collections {
 	return in
 }
 
-// Of returns what to feed: for three in four values of the first byte a collection with
-// one record edited (the second byte says which), else what fuzz.Goods make.
+// Of returns what to feed: mostly a collection with one record edited (the second byte
+// says which), and for one in four inputs of a quarter of the first bytes what
+// fuzz.Goods make of its text.
 func (in *collections) Of(t *testing.T, data []byte) []byte {
 	t.Helper()
-	if len(data) < 3 || data[0] < 64 {
+	if len(data) < 3 || data[0] < 64 && crc32.ChecksumIEEE(data)&3 == 0 {
 		return in.texts.Of(data[min(1, len(data)):])
 	}
 	i := int(data[0]-64) % len(in.goods)
