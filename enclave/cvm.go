@@ -140,7 +140,7 @@ func fromTable(endorsements *attest.Collection, report *attest.SNPReport, aux []
 	}
 	if _, have := endorsements.Items[label]; have && der != nil {
 		if c, err := x509.ParseCertificate(der); err != nil || !report.SignedBy(c) {
-			return nil
+			der = nil
 		}
 	}
 	if der != nil {
