@@ -36,6 +36,9 @@ const (
 // errNotFound says that a service has no such thing.
 var errNotFound = errors.New("it has no such thing")
 
+// errRedirect says that a service sends elsewhere.
+var errRedirect = errors.New("it redirects")
+
 func newClient(config Config) *http.Client {
 	timeout := config.Timeout
 	if timeout <= 0 {
@@ -50,10 +53,10 @@ func newClient(config Config) *http.Client {
 		},
 		CheckRedirect: func(next *http.Request, before []*http.Request) error {
 			if first := before[0].URL; next.URL.Scheme != first.Scheme || next.URL.Host != first.Host {
-				return fmt.Errorf("it redirects to another host, %.64q", next.URL.Host)
+				return fmt.Errorf("%w to another host, %.64q", errRedirect, next.URL.Host)
 			}
 			if len(before) > maxRedirects {
-				return fmt.Errorf("it redirects more than %d times", maxRedirects)
+				return fmt.Errorf("%w more than %d times", errRedirect, maxRedirects)
 			}
 			return nil
 		},
@@ -126,6 +129,9 @@ func (f *Fetcher) once(ctx context.Context, address string) (body []byte, header
 	request.Header.Set("User-Agent", "assay")
 	response, err := f.client.Do(request)
 	if err != nil {
+		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted || errors.Is(err, errRedirect) {
+			return nil, nil, plain(err) // it would be the same in a second
+		}
 		return nil, nil, laterError{error: plain(err)}
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()

@@ -325,8 +325,13 @@ func TestRedirects(t *testing.T) {
 			http.Redirect(w, r, to, http.StatusFound)
 			return true
 		})
+		waits := 0
+		f.SetWait(func(context.Context, time.Duration) error { waits++; return nil })
 		_, _, err := f.Fetch(t.Context(), p, attest.LabelTCBInfo, endorse.Endorsement{}, attesttest.At)
 		t.Run(name, func(t *testing.T) { wantCode(t, err, verdict.EndorsementMissing, false) })
+		if waits != 0 {
+			t.Errorf("%s: asked again %d times, want never", name, waits)
+		}
 	}
 	if asked != 0 {
 		t.Errorf("the other host was asked %d times, want never", asked)
@@ -377,7 +382,10 @@ func TestSlowAndForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer foreign.Close()
-	foreign.SetWait(func(context.Context, time.Duration) error { return nil })
+	foreign.SetWait(func(context.Context, time.Duration) error {
+		t.Error("a server of an unknown authority is asked again")
+		return nil
+	})
 	before := len(m.requests())
 	_, _, err = foreign.Fetch(t.Context(), p, attest.LabelTCBInfo, endorse.Endorsement{}, attesttest.At)
 	wantCode(t, err, verdict.EndorsementMissing, false)
