@@ -65,6 +65,10 @@ type options struct {
 // checks would take that long. TestTicketsThatAreNotTaken and its like have them.
 var roots = []string{"attest", "node/gate", "node/trust", "verdict", "verifier"}
 
+// beside are folders whose tests are those of checks in roots, too: attest judges
+// endorsements for who fetches them.
+var beside = []string{"enclave/endorse"}
+
 // folders are those with checks, without test kits.
 func folders() ([]string, error) {
 	var out []string
@@ -125,7 +129,7 @@ func run(ctx context.Context, w io.Writer, o options) error {
 	if err != nil {
 		return err
 	}
-	b, err := newBench(ctx, checks, all, tests, max(o.workers, 1))
+	b, err := newBench(ctx, checks, append(all, beside...), tests, max(o.workers, 1))
 	if err != nil {
 		return err
 	}

@@ -170,6 +170,7 @@ func TestRefuseAnswer(t *testing.T) {
 		{"changed", attest.LabelTCBInfo, republish(func(x *attesttest.TDX) {
 			x.OnTCBInfo = func(d []byte) []byte { return bytes.Replace(d, []byte("OutOfDate"), []byte("UpToDate"), 1) }
 		}), verdict.EndorsementUntrusted, true, 1},
+		{"no-number", attest.LabelTCBInfo, republish(func(x *attesttest.TDX) { delete(x.TCBInfo, "tcbEvaluationDataNumber") }), verdict.EndorsementMalformed, true, 1},
 		{"other-fmspc", attest.LabelTCBInfo, republish(func(x *attesttest.TDX) { x.TCBInfo["fmspc"] = "00806F050001" }), verdict.EndorsementMismatch, true, 1},
 		{"other-pce", attest.LabelTCBInfo, republish(func(x *attesttest.TDX) { x.TCBInfo["pceId"] = "0001" }), verdict.EndorsementMismatch, true, 1},
 		{"sgx-not-tdx", attest.LabelTCBInfo, republish(func(x *attesttest.TDX) { x.TCBInfo["id"] = "SGX" }), verdict.EndorsementMalformed, true, 1},
