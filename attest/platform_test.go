@@ -36,3 +36,21 @@ func TestNoPlatform(t *testing.T) {
 		}
 	})
 }
+
+// TestUnwantedEndorsement: what evidence of a platform does not want is not judged.
+func TestUnwantedEndorsement(t *testing.T) {
+	x := attesttest.NewTDX(t, attesttest.At)
+	p, err := attest.TDXPlatformOf(x.QuoteBytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := attest.EndorsementRoots{Intel: x.Root()}
+	if _, err := p.Verify(attest.LabelTCBInfo, x.Collateral().TCBInfo, x.Collateral().TCBInfoChain, roots, attesttest.At); err != nil {
+		t.Fatal(err)
+	}
+	for _, label := range []string{attest.LabelVCEK, attest.LabelCRL, attest.LabelTCBInfoChain, "x"} {
+		if _, err := p.Verify(label, x.Collateral().TCBInfo, nil, roots, attesttest.At); verdict.CodeOf(err) != verdict.EndorsementMismatch {
+			t.Errorf("%s: got %v, want %s", label, err, verdict.EndorsementMismatch)
+		}
+	}
+}
