@@ -206,7 +206,7 @@ func (a *azureAttester) addVCEK(ctx context.Context, endorsements *attest.Collec
 	if a.vcek == nil {
 		vcek, err := a.askVCEK(ctx)
 		if err != nil {
-			a.log.WarnContext(ctx, "evidence goes without the certificate of the chip's key: put it into tee.endorsements", "error", err)
+			a.log.WarnContext(ctx, "evidence goes without the certificate of the chip's key: put it into tee.endorsements", "err", err)
 			return nil
 		}
 		a.vcek = vcek

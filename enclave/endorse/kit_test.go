@@ -170,13 +170,15 @@ func snp(t *testing.T, m *maker, line attest.ProductLine, change func(*attesttes
 // shared reads recorded evidence that is not part of the project.
 func shared(t *testing.T, elem ...string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(append([]string{"../../../shared/testdata"}, elem...)...))
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("recorded evidence is not here: %v", err)
+	const folder = "../../../shared/testdata"
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		t.Skip("shared testdata is absent")
 	}
+	data, err := os.ReadFile(filepath.Join(append([]string{folder}, elem...)...))
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Log("shared testdata: used")
 	return data
 }
 
