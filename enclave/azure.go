@@ -39,6 +39,10 @@ const (
 // without it, and is asked for again.
 const vcekTimeout = 5 * time.Second
 
+// vcekPause is how long the metadata service is not asked for it after it gave none:
+// evidence that nodes wait for would take vcekTimeout longer each time.
+const vcekPause = time.Minute
+
 // errNoHCLReport says that a TPM is not that of Azure's paravisor.
 var errNoHCLReport = fmt.Errorf("the TPM has no NV index 0x%08x, in which Azure's paravisor keeps its report", uint32(nvHCLReport))
 
@@ -57,9 +61,11 @@ type azureAttester struct {
 	metadata      *metadata
 	log           *slog.Logger
 
-	// turn guards vcek, which is nil until the metadata service has given one.
-	turn lock
-	vcek *x509.Certificate
+	// turn guards vcek, which is nil until the metadata service has given one, and
+	// vcekAfter, before which it is not asked.
+	turn      lock
+	vcek      *x509.Certificate
+	vcekAfter time.Time
 }
 
 // azureKinds are the kinds by what made the paravisor's report.
@@ -176,7 +182,7 @@ func (a *azureAttester) Evidence(ctx context.Context, statement, nonces []byte) 
 		return nil, unavailable("reading endorsements", err)
 	}
 	if a.hcl.Type == attest.HCLSNP {
-		if err := a.addVCEK(ctx, &endorsements); err != nil {
+		if err := a.addVCEK(ctx, &endorsements, time.Now()); err != nil {
 			return nil, unavailable("waiting for the metadata service", err)
 		}
 	}
@@ -195,7 +201,8 @@ func (a *azureAttester) Evidence(ctx context.Context, statement, nonces []byte) 
 // addVCEK adds the certificate of the chip's key, unless the folder has it. The service
 // may have that of a TCB to which the host has moved on since the report was made; it
 // is no use then, and leaving it out is what tells relying parties that one is missing.
-func (a *azureAttester) addVCEK(ctx context.Context, endorsements *attest.Collection) error {
+// After an answer without one the service is left alone for a minute from at.
+func (a *azureAttester) addVCEK(ctx context.Context, endorsements *attest.Collection, at time.Time) error {
 	if _, ok := endorsements.Items[attest.LabelVCEK]; ok {
 		return nil
 	}
@@ -204,8 +211,14 @@ func (a *azureAttester) addVCEK(ctx context.Context, endorsements *attest.Collec
 	}
 	defer a.turn.release()
 	if a.vcek == nil {
+		if at.Before(a.vcekAfter) {
+			return nil
+		}
 		vcek, err := a.askVCEK(ctx)
 		if err != nil {
+			if ctx.Err() == nil { // else it is the caller who did not wait
+				a.vcekAfter = at.Add(vcekPause)
+			}
 			a.log.WarnContext(ctx, "evidence goes without the certificate of the chip's key: put it into tee.endorsements", "err", err)
 			return nil
 		}

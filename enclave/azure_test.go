@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -450,6 +452,44 @@ func TestAzureVCEK(t *testing.T) {
 	}
 }
 
+// TestAzureVCEKPause: a metadata service that gave no certificate is left alone for a
+// minute, and one that a caller did not wait for is not.
+func TestAzureVCEKPause(t *testing.T) {
+	vm := newAzureVM(t, verdict.KindAzureSNP, nil)
+	a, err := enclave.Open(t.Context(), vm.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAttester(t, a)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if there, err := enclave.VCEKAt(gone, a, attesttest.At); there || err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller who is gone: got %v, %v", there, err)
+	}
+	vm.metadata.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	before := vm.metadata.requests()
+	for _, tt := range []struct {
+		after time.Duration
+		asked int
+	}{{0, 1}, {time.Second, 1}, {time.Minute - 1, 1}, {time.Minute, 2}, {2*time.Minute - 1, 2}} {
+		if there, err := enclave.VCEKAt(t.Context(), a, attesttest.At.Add(tt.after)); there || err != nil {
+			t.Errorf("after %v: got %v, %v, want no certificate", tt.after, there, err)
+		}
+		if n := vm.metadata.requests() - before; n != tt.asked {
+			t.Errorf("after %v: asked %d times, want %d", tt.after, n, tt.asked)
+		}
+	}
+	vm.metadata.answers(nil)
+	for _, after := range []time.Duration{2 * time.Minute, 3 * time.Minute} {
+		if there, err := enclave.VCEKAt(t.Context(), a, attesttest.At.Add(after)); !there || err != nil {
+			t.Errorf("after %v: got %v, %v, want a certificate", after, there, err)
+		}
+	}
+	if n := vm.metadata.requests() - before; n != 3 {
+		t.Errorf("asked %d times, want 3", n)
+	}
+}
+
 // TestOpenAzureFails: what is not there is told, and nothing else is taken in its place.
 func TestOpenAzureFails(t *testing.T) {
 	quote := func(answer string) func(*testing.T, *azureVM) {
@@ -518,16 +558,19 @@ func extend14(t *testing.T, tpm *swtpm.TPM) {
 	})
 }
 
-// TestAzureQuoteIsWaitedFor: a metadata service that is not up yet is asked again, until
-// the caller gives up.
+// TestAzureQuoteIsWaitedFor: a metadata service that is not up yet, or breaks off, is
+// asked again, until the caller gives up.
 func TestAzureQuoteIsWaitedFor(t *testing.T) {
 	vm := newAzureVM(t, verdict.KindAzureTDX, nil)
 	left := 2
 	vm.metadata.answers(func(w http.ResponseWriter, _ *http.Request) {
-		if left--; left == 0 {
-			vm.metadata.answer = nil
+		if left--; left > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
 		}
-		w.WriteHeader(http.StatusServiceUnavailable)
+		vm.metadata.answer = nil
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte(`{"quote":`))
 	})
 	_, collection, _ := evidence(t, vm.config, vm.in.MyNonce)
 	vm.accept(t, collection, 1)

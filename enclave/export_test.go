@@ -5,8 +5,11 @@ package enclave
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/google/go-tpm/tpm2/transport"
+
+	"github.com/assayd/assay/attest"
 )
 
 // BeforeExtend sets what runs between the writing of an event and its extend.
@@ -54,6 +57,14 @@ func SetMetadata(base string) (restore func()) {
 	before := testingOnlyMetadata
 	testingOnlyMetadata = base
 	return func() { testingOnlyMetadata = before }
+}
+
+// VCEKAt tells whether the evidence of a confidential VM of Azure has the certificate of
+// the chip's key at a time.
+func VCEKAt(ctx context.Context, a Attester, at time.Time) (bool, error) {
+	endorsements := attest.Collection{Items: map[string]attest.Item{}}
+	err := a.(*azureAttester).addVCEK(ctx, &endorsements, at)
+	return len(endorsements.Items) == 1, err
 }
 
 // WithTPM calls f with the TPM at path.

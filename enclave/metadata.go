@@ -149,8 +149,8 @@ func (m *metadata) ask(ctx context.Context, method, path string, body []byte, an
 		return err
 	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxMetadata+1))
-	if err != nil {
-		return fmt.Errorf("asking the metadata service: %w", err)
+	if err != nil { // it broke off
+		return notYetError{fmt.Errorf("asking the metadata service: %w", err)}
 	}
 	if len(data) > maxMetadata {
 		return fmt.Errorf("the metadata service gave more than %d bytes", maxMetadata)

@@ -555,7 +555,6 @@ func TestAgentThatIsNone(t *testing.T) {
 	}
 }
 
-// What an agent says beside signed things can withhold and nothing more.
 // TestAgentOfAnotherUser: whoever else listens on the socket is not asked.
 func TestAgentOfAnotherUser(t *testing.T) {
 	w := newWorld(t)
@@ -681,6 +680,8 @@ func TestStandingOfAzure(t *testing.T) {
 	}
 }
 
+// TestAgentCodeOnlyWithholds: what an agent says beside signed things withholds, and
+// nothing more.
 func TestAgentCodeOnlyWithholds(t *testing.T) {
 	for _, code := range []verdict.Code{"", "pass", verdict.PolicyOff, verdict.PolicyException, verdict.SigNone, verdict.DaemonUnreachable, "no.such"} {
 		w := newWorld(t)
