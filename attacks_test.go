@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/assayd/assay/verdict"
 )
 
 // TestAttacks holds docs/attacks.md to what there is: each of its codes is one, and each
@@ -19,9 +17,9 @@ func TestAttacks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	codes := map[string]bool{}
-	for _, code := range verdict.Codes() {
-		codes[string(code.Code)] = true
+	codes, err := os.ReadFile("docs/codes.md") // which package verdict holds to its list
+	if err != nil {
+		t.Fatal(err)
 	}
 	sources := map[string]string{}
 	source := func(dir string) string {
@@ -52,7 +50,7 @@ func TestAttacks(t *testing.T) {
 		}
 		rows++
 		for _, code := range quoted.FindAllStringSubmatch(cells[1], -1) {
-			if !codes[code[1]] {
+			if !strings.Contains(string(codes), "\n| `"+code[1]+"` |") {
 				t.Errorf("%s: there is no code %s", cells[0], code[1])
 			}
 		}
