@@ -245,8 +245,8 @@ func TestRelaxTD(t *testing.T) {
 		in.Trust.TDX.AcceptStatus = []attest.TDXStatus{attest.TDXSWHardeningNeeded}
 	}
 	affirming := attest.Claims{InstanceIdentity: attest.Affirming, Configuration: attest.Affirming, Executables: attest.Affirming, Hardware: attest.Affirming, RuntimeOpaque: attest.Affirming}
-	warned, open, nobody, unknown := affirming, affirming, affirming, affirming
-	unknown.Configuration = attest.Warning
+	warned, open, nobody, doubtful := affirming, affirming, affirming, affirming
+	doubtful.Configuration = attest.Warning
 	warned.Hardware, nobody.InstanceIdentity = attest.Warning, attest.NoClaim
 	open.Configuration, open.RuntimeOpaque = attest.Contraindicated, attest.Contraindicated
 	rows := map[string]struct {
@@ -286,11 +286,11 @@ func TestRelaxTD(t *testing.T) {
 		"AllowProfiling": {func(d *attesttest.TD, _ *attest.Input) { d.Quote.TDAttributes |= 1 << 4 },
 			func(_ *attesttest.TD, in *attest.Input) { in.Trust.TDX.AllowProfiling = true }, verdict.GuestAttributes, []string{"allow-profiling"}, open},
 		"AllowSeptVE": {func(d *attesttest.TD, _ *attest.Input) { d.Quote.TDAttributes &^= attest.TDSeptVEDisable },
-			func(_ *attesttest.TD, in *attest.Input) { in.Trust.TDX.AllowSeptVE = true }, verdict.GuestAttributes, []string{"allow-sept-ve"}, open},
+			func(_ *attesttest.TD, in *attest.Input) { in.Trust.TDX.AllowSeptVE = true }, verdict.GuestAttributes, []string{"allow-sept-ve"}, doubtful},
 		"AllowAttributes": {func(d *attesttest.TD, _ *attest.Input) { d.Quote.TDAttributes |= 1<<62 | 1<<8 },
-			func(_ *attesttest.TD, in *attest.Input) { in.Trust.TDX.AllowAttributes = 1<<62 | 1<<8 }, verdict.GuestAttributes, []string{"allow-attributes"}, unknown},
+			func(_ *attesttest.TD, in *attest.Input) { in.Trust.TDX.AllowAttributes = 1<<62 | 1<<8 }, verdict.GuestAttributes, []string{"allow-attributes"}, doubtful},
 		"AllowXFAM": {func(d *attesttest.TD, _ *attest.Input) { d.Quote.XFAM |= 1 << 19 },
-			func(_ *attesttest.TD, in *attest.Input) { in.Trust.TDX.AllowXFAM = 1 << 19 }, verdict.GuestAttributes, []string{"allow-xfam"}, unknown},
+			func(_ *attesttest.TD, in *attest.Input) { in.Trust.TDX.AllowXFAM = 1 << 19 }, verdict.GuestAttributes, []string{"allow-xfam"}, doubtful},
 	}
 	for field, row := range rows {
 		d, in := goodTD(t, attest.TDX)

@@ -102,7 +102,8 @@ func judgeTDX(quote []byte, collateral TDXCollateral, trust *TDXTrust, reportDat
 	}
 	for _, name := range lifted {
 		switch name {
-		case "allow-attributes", "allow-xfam": // of what nobody here knows
+		// What nobody here knows, and what is for the measured code to set right (0073).
+		case "allow-attributes", "allow-xfam", "allow-sept-ve":
 			result.Claims.Configuration = max(result.Claims.Configuration, Warning)
 		default: // each leaves to the host what a TD exists to keep from it
 			result.Claims.Configuration, result.Claims.RuntimeOpaque = Contraindicated, Contraindicated

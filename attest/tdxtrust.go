@@ -40,9 +40,12 @@ type TDXTrust struct {
 	AllowNoCollateral bool
 	// AllowNoCRL accepts endorsements without revocation lists.
 	AllowNoCRL bool
-	// AllowDebug, AllowMigratable, AllowProfiling and AllowSeptVE accept TDs whose
-	// host may do that.
-	AllowDebug, AllowMigratable, AllowProfiling, AllowSeptVE bool
+	// AllowDebug, AllowMigratable and AllowProfiling accept TDs whose host may do that.
+	AllowDebug, AllowMigratable, AllowProfiling bool
+	// AllowSeptVE accepts TDs that were started to take the faults of pages that their
+	// host removes. Code that switches that off by itself (TD_CTLS.PENDING_VE_DISABLE) is
+	// for the references to name.
+	AllowSeptVE bool
 	// AllowAttributes and AllowXFAM are bits of TDATTRIBUTES and XFAM that are accepted
 	// though this package does not know what they give to whom. Those that it knows
 	// are accepted, or have a relaxation of their own.
