@@ -272,7 +272,9 @@ func FuzzDenyDocument(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		payload = inputs.Of(payload)
 		inputs.Add(json.Valid(payload))
-		d, err := verdict.OpenDeny(forgeDSSE(t, verdict.DenyType, payload, w.owner[2]), w.owners)
+		d, err := signedLast(verdict.HeadSignature, func(keys ...pair) (verdict.CheckedDeny, error) {
+			return verdict.OpenDeny(forgeDSSE(t, verdict.DenyType, payload, keys...), w.owners)
+		}, w.owner[2])
 		if err != nil {
 			if d.Digest != "" || d.Counter != 0 {
 				t.Fatalf("got %+v with an error, want the zero value", d)

@@ -134,7 +134,9 @@ func FuzzException(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		payload = inputs.Of(payload)
 		inputs.Add(json.Valid(payload))
-		e, err := verdict.OpenException(forgeDSSE(t, verdict.ExceptionType, payload, w.owner[0], w.owner[1]), w.owners)
+		e, err := signedLast(verdict.ExceptionSignature, func(keys ...pair) (verdict.CheckedException, error) {
+			return verdict.OpenException(forgeDSSE(t, verdict.ExceptionType, payload, keys...), w.owners)
+		}, w.owner[0], w.owner[1])
 		if err != nil {
 			if e.ID != "" || e.Digests != nil {
 				t.Fatalf("got %+v with an error, want the zero value", e)

@@ -525,14 +525,15 @@ func FuzzHeadSet(f *testing.F) {
 	})
 }
 
-// FuzzHead signs what the fuzzer makes, to reach what is behind the signatures.
+// FuzzHead edits what is in the envelope. Signatures are not looked at.
 func FuzzHead(f *testing.F) {
 	w := goldenWorld(f)
 	inputs := fuzz.New(f, payloadOfDSSE(f, golden(f, "head.json")))
+	nobody := unsigned(w.owner[:1])
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		payload = inputs.Of(payload)
 		inputs.Add(json.Valid(payload))
-		h, err := verdict.ParseHeadInsecure(forgeDSSE(t, verdict.HeadType, payload, w.owner[0]))
+		h, err := verdict.ParseHeadInsecure(forgeDSSE(t, verdict.HeadType, payload, nobody...))
 		if err != nil {
 			if h != (verdict.Head{}) {
 				t.Fatalf("got %+v with an error, want the zero value", h)
