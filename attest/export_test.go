@@ -18,6 +18,18 @@ func VerifyQuote(evidence Collection) (Quote, PCRs, error) {
 	return verifyQuote(evidence, key)
 }
 
+// QuoteVerifier is VerifyQuote for many quotes by the attestation key of one.
+func QuoteVerifier(evidence Collection) (func(Collection) (Quote, PCRs, error), error) {
+	key, err := attestationKeyOf(evidence)
+	return func(evidence Collection) (Quote, PCRs, error) { return verifyQuote(evidence, key) }, err
+}
+
+// TPMName is the name of a key in its TPMT_PUBLIC form.
+func TPMName(data []byte) ([]byte, error) {
+	key, err := parseTPMPublic("key", data)
+	return key.name, err
+}
+
 // ParseTPMPublic parses a TPMT_PUBLIC, and runs the checks of both kinds of keys.
 func ParseTPMPublic(data []byte) error {
 	key, err := parseTPMPublic("key", data)

@@ -3,10 +3,16 @@
 package attest_test
 
 import (
+	"bytes"
+	"encoding/asn1"
+	"encoding/json"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -53,4 +59,160 @@ func TestUnwantedEndorsement(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", label, err, verdict.EndorsementMismatch)
 		}
 	}
+}
+
+// FuzzPlatformOf: what names a platform is of one maker, and says what it wants. A host
+// or a disk that makes evidence up gets no further than asking for that.
+func FuzzPlatformOf(f *testing.F) {
+	s, _ := goodSNP(f, attest.SNP)
+	old, _ := goodSNP(f, attest.SNP)
+	old.Report.Version, old.Report.Family, old.Report.Model, old.Report.Stepping = 2, 0, 0, 0 // names no line: that of the certificate is read
+	v, _ := goodVLEK(f, attest.SNP, attest.Turin)
+	d, _ := goodTD(f, attest.TDX)
+	azure, _ := goodAzure(f, "snp")
+	paravisor, _ := goodAzure(f, "tdx")
+	svsm, _ := goodSVSM(f)
+	goods := [][]byte{s.Bytes(f), old.Bytes(f), v.Bytes(f), d.Bytes(), azure.Bytes(f), paravisor.Bytes(f), svsm.Bytes(f)}
+	for i, good := range goods {
+		if p, _, err := attest.PlatformOf(good); err != nil || p.SNP != nil && p.SNP.Line == "" {
+			f.Fatalf("good %d: got %+v, %v", i, p, err)
+		}
+	}
+	inputs := newCollections(f, goods...)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(t, data)
+		c, parseErr := attest.ParseCollection(data)
+		inputs.Add(parseErr == nil)
+		p, beside, err := attest.PlatformOf(data)
+		if coded(t, err); err != nil {
+			if p != (attest.Platform{}) || beside != nil {
+				t.Errorf("with %v came %+v", err, p)
+			}
+			return
+		}
+		if (p.SNP == nil) == (p.TDX == nil) {
+			t.Fatalf("got %+v, want one maker", p)
+		}
+		if nested := c.Items[attest.LabelEndorsements].Nested; nested == nil && beside != nil || nested != nil && !reflect.DeepEqual(beside, nested.Items) {
+			t.Errorf("got %d endorsements that are not those of the collection", len(beside))
+		}
+		labels := p.Endorsements()
+		if len(labels) == 0 {
+			t.Error("it wants nothing")
+		}
+		for _, label := range labels {
+			if _, err := p.Verify(label, nil, nil, attest.EndorsementRoots{}, attesttest.At); verdict.CodeOf(err) != verdict.EndorsementMissing {
+				t.Errorf("%s that is not there: got %v", label, err)
+			}
+		}
+		if p.SNP != nil {
+			if known := []attest.ProductLine{"", attest.Milan, attest.Genoa, attest.Turin}; !slices.Contains(known, p.SNP.Line) {
+				t.Errorf("got line %q", p.SNP.Line)
+			}
+			_, err := p.SNP.TCB(p.SNP.Line)
+			coded(t, err)
+		}
+	})
+}
+
+// An endorsed is a good endorsement of a platform, whom it has to be by, and what its
+// maker signed of it.
+type endorsed struct {
+	label        string
+	value, chain fuzz.Goods
+	platform     attest.Platform
+	roots        attest.EndorsementRoots
+	edition      attest.Edition
+	signed       func(value []byte) []byte
+}
+
+// newEndorsed are all the good endorsements of a platform with items beside its evidence.
+func newEndorsed(f *testing.F, collection []byte, roots attest.EndorsementRoots) (out []endorsed) {
+	f.Helper()
+	p, items, err := attest.PlatformOf(collection)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, label := range p.Endorsements() {
+		value, chain := items[label].Value, items[attest.ChainOf(label)].Value
+		e := endorsed{label: label, value: fuzz.NewGoods(f, value), chain: fuzz.NewGoods(f, chain), platform: p, roots: roots, signed: tbsOf}
+		if member := map[string]string{attest.LabelTCBInfo: "tcbInfo", attest.LabelQEIdentity: "enclaveIdentity"}[label]; member != "" {
+			e.signed = func(value []byte) []byte {
+				var members map[string]json.RawMessage
+				if json.Unmarshal(value, &members) != nil {
+					return nil
+				}
+				return members[member]
+			}
+		}
+		if e.edition, err = p.Verify(label, value, chain, roots, attesttest.At); err != nil {
+			f.Fatalf("%s: %v", label, err)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// tbsOf is what is signed of a certificate or a list of revoked ones (RFC 5280 §4.1.1.1
+// and §5.1.1.1), which both are a SEQUENCE that begins with it.
+func tbsOf(der []byte) []byte {
+	var outer, signed asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &outer); err != nil {
+		return nil
+	}
+	if _, err := asn1.Unmarshal(outer.Bytes, &signed); err != nil {
+		return nil
+	}
+	return signed.FullBytes
+}
+
+// FuzzEndorsement is what a service, a mirror or a folder says of a chip: whatever is
+// accepted, its maker signed just that.
+func FuzzEndorsement(f *testing.F) {
+	intel := attesttest.NewTD(f, attest.TDX, attesttest.Statement(f), attesttest.Nonce(1))
+	goods := newEndorsed(f, intel.Bytes(), attest.EndorsementRoots{Intel: intel.Root()})
+	for _, line := range []attest.ProductLine{attest.Milan, attest.Turin} {
+		for _, provider := range []bool{false, true} {
+			s := attesttest.NewSNPOn(f, attest.SNP, line, nil, attesttest.Nonce(1))
+			if provider {
+				s.UseVLEK(f, cloud)
+			}
+			root, _ := s.Chain(f)
+			goods = append(goods, newEndorsed(f, s.Bytes(f), attest.EndorsementRoots{AMD: []attest.SNPRoot{root}})...)
+		}
+	}
+	for i := range goods {
+		f.Add(byte(i), []byte{0xff}, []byte{0xff})
+		f.Add(byte(i), []byte{0x20}, []byte{0x20})
+	}
+	count := fuzz.NewCount(f)
+	f.Fuzz(func(t *testing.T, which byte, value, chain []byte) {
+		good := goods[int(which)%len(goods)]
+		value, chain = good.value.Of(value), good.chain.Of(chain)
+		count.Add(derSequence(value) || json.Valid(value))
+		got, err := good.platform.Verify(good.label, value, chain, good.roots, attesttest.At)
+		if coded(t, err); err != nil {
+			if got != (attest.Edition{}) {
+				t.Errorf("with %v came %+v", err, got)
+			}
+		}
+		before, beforeErr := good.platform.EditionOf(good.label, value, chain, good.roots)
+		if coded(t, beforeErr); err == nil && beforeErr != nil {
+			t.Errorf("%s is good now, and as of its date: %v", good.label, beforeErr)
+		}
+		for _, e := range []struct {
+			attest.Edition
+			err error
+		}{{got, err}, {before, beforeErr}} {
+			if e.err != nil {
+				continue
+			}
+			if !bytes.Equal(good.signed(value), good.signed(good.value.Of([]byte{0x20}))) || e.Older(good.edition) || good.edition.Older(e.Edition) {
+				t.Errorf("%s that nobody signed is accepted, of %+v", good.label, e.Edition)
+			}
+		}
+		if good.platform.SNP != nil {
+			good.platform.SNP.LineIn(value)
+		}
+	})
 }

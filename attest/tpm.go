@@ -9,6 +9,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/binary"
 	"math/big"
@@ -197,18 +198,23 @@ func parseTPMPublic(what string, data []byte) (key tpmKey, err error) {
 	if err != nil {
 		return tpmKey{}, malformed("parsing %s: %s", what, quoteShort(err.Error()))
 	}
-	// The library ignores what follows, and the name is a hash over the bytes.
+	// The library ignores what follows, and the name is a hash over the bytes (TPM 2.0
+	// Part 1, Names).
 	if !bytes.Equal(tpm2.Marshal(area), data) {
 		return tpmKey{}, malformed("parsing %s: not the encoding of what it says", what)
 	}
-	if area.NameAlg != tpm2.TPMAlgSHA256 && area.NameAlg != tpm2.TPMAlgSHA384 {
+	name := binary.BigEndian.AppendUint16(nil, uint16(area.NameAlg))
+	switch area.NameAlg {
+	case tpm2.TPMAlgSHA256:
+		sum := sha256.Sum256(data)
+		name = append(name, sum[:]...)
+	case tpm2.TPMAlgSHA384:
+		sum := sha512.Sum384(data)
+		name = append(name, sum[:]...)
+	default:
 		return tpmKey{}, verdict.Refuse(verdict.TPMAK, "parsing %s: name algorithm is 0x%04x, want SHA-256 or SHA-384", what, uint16(area.NameAlg))
 	}
-	name, err := tpm2.ObjectName(area)
-	if err != nil {
-		return tpmKey{}, malformed("parsing %s: %s", what, quoteShort(err.Error()))
-	}
-	key = tpmKey{name: name.Buffer, area: area}
+	key = tpmKey{name: name, area: area}
 	switch area.Type {
 	case tpm2.TPMAlgRSA:
 		key.public, err = rsaPublic(area)
