@@ -103,6 +103,15 @@ func (in *collections) Of(t *testing.T, data []byte) []byte {
 	return out
 }
 
+// AddCollection counts an input by what reading it as a collection says, where that is not
+// known from err, which is of something that begins with it.
+func (in *collections) AddCollection(data []byte, err error) {
+	if err != nil {
+		_, err = attest.ParseCollection(data)
+	}
+	in.Add(err == nil)
+}
+
 // with returns c with another value at a path.
 func with(c attest.Collection, path []string, value []byte) attest.Collection {
 	c.Items = maps.Clone(c.Items)
