@@ -79,7 +79,7 @@ func FuzzPlatformOf(f *testing.F) {
 	}
 	inputs := newCollections(f, goods...)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		data = inputs.Of(t, data)
+		data = inputs.Of(data)
 		p, beside, err := attest.PlatformOf(data)
 		inputs.AddCollection(data, err)
 		if coded(t, err); err != nil {
