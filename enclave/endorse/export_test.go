@@ -4,6 +4,7 @@ package endorse
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/assayd/assay/attest"
@@ -11,6 +12,9 @@ import (
 
 // SetWait takes the place of waiting between tries.
 func (f *Fetcher) SetWait(wait func(context.Context, time.Duration) error) { f.wait = wait }
+
+// SetTransport takes the place of the network.
+func (f *Fetcher) SetTransport(t http.RoundTripper) { f.client.Transport = t }
 
 // Address is where an endorsement is fetched.
 func (f *Fetcher) Address(label string, p *attest.Platform) (string, error) {
