@@ -4,12 +4,14 @@ package daemon_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/daemon"
 	"github.com/assayd/assay/verdict"
 )
@@ -212,10 +214,15 @@ func TestParseConfigHint(t *testing.T) {
 }
 
 func FuzzParseConfig(f *testing.F) {
-	f.Add([]byte(goodConfig(ownerPEM)))
-	f.Add([]byte("profile: development\n---\n"))
-	f.Add([]byte("a: &a [*a]"))
+	good := []byte(goodConfig(ownerPEM))
+	text, first := fuzz.YAML(f, good)
+	if _, err := daemon.ParseConfig("fuzz", text); err != nil {
+		f.Fatal(err)
+	}
+	inputs := fuzz.New(f, good, text, text, text, []byte("profile: development\n---\n"), []byte("a: &a [*a]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data) || bytes.HasPrefix(data, first))
 		if len(data) > 1<<16 {
 			return
 		}

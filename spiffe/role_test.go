@@ -4,9 +4,12 @@ package spiffe_test
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/spiffe"
 	"github.com/assayd/assay/verdict"
 )
@@ -218,15 +221,25 @@ func TestVerbs(t *testing.T) {
 // in, exactly one ID shape, and the role of an ID is the one whose pattern it
 // was.
 func FuzzNewRoles(f *testing.F) {
-	for _, ps := range patterns() {
-		for _, p := range ps {
-			f.Add(p, nodeID)
+	var goods, ids [][]byte
+	for _, role := range slices.Sorted(maps.Keys(patterns())) {
+		for _, p := range patterns()[role] {
+			goods, ids = append(goods, []byte(p)), append(ids, []byte(strings.ReplaceAll(p, "*", "x")))
 		}
 	}
-	f.Add("spiffe://*/a/b/c", "spiffe://x/a/b/c")
-	f.Add("spiffe://dev.assay.invalid/a/*/*", "spiffe://dev.assay.invalid/a/b/*")
-	f.Add("spiffe://dev.assay.invalid/a/../*", "spiffe://dev.assay.invalid/a/./b")
-	f.Fuzz(func(t *testing.T, pattern, id string) {
+	for _, pair := range [][2]string{
+		{"spiffe://*/a/b/c", "spiffe://x/a/b/c"}, {"spiffe://dev.assay.invalid/a/*/*", "spiffe://dev.assay.invalid/a/b/*"},
+		{"spiffe://dev.assay.invalid/a/../*", "spiffe://dev.assay.invalid/a/./b"}, {"spiffe://dev.assay.invalid/assay/node/*/*", nodeID},
+	} {
+		goods, ids = append(goods, []byte(pair[0])), append(ids, []byte(pair[1]))
+	}
+	count, some, others := fuzz.NewCount(f), fuzz.NewGoods(f, goods...), fuzz.NewGoods(f, ids...)
+	for i := range byte(len(goods)) { //nolint:gosec // G115: a handful
+		f.Add([]byte{0x20 + i}, []byte{0x20 + i})
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		pattern, id := string(some.Of(a)), string(others.Of(b))
+		count.Add(strings.HasPrefix(pattern, "spiffe://") && strings.HasPrefix(id, "spiffe://"))
 		r, err := spiffe.NewRoles(td, spiffe.Patterns{spiffe.RoleNode: {pattern}})
 		if err != nil {
 			if _, ok := errors.AsType[*verdict.Misuse](err); !ok || r != nil {

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/assayd/assay/audit/proof"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -613,11 +614,12 @@ func TestNames(t *testing.T) {
 
 func FuzzTLogProof(f *testing.F) {
 	p := goodProof(f)
-	f.Add(p.Marshal())
+	goods := [][]byte{p.Marshal()}
 	p.Extra, p.Hashes = nil, nil
-	f.Add(p.Marshal())
-	f.Add([]byte("c2sp.org/tlog-proof@v1\nindex 0\n\nx"))
+	inputs := fuzz.New(f, append(goods, p.Marshal(), []byte("c2sp.org/tlog-proof@v1\nindex 0\n\nx"))...)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(bytes.HasPrefix(data, []byte("c2sp.org/tlog-proof@v1\n")))
 		p, err := proof.ParseTLogProof(data)
 		if err != nil {
 			if !cmp.Equal(p, proof.TLogProof{}) {
@@ -635,9 +637,10 @@ func FuzzCheckpoint(f *testing.F) {
 	ec, vkey := fixedKey(f, origin)
 	log := must[*proof.Log](f)(proof.New(proof.Config{Origin: origin, Keys: []string{vkey}}))
 	at := newTree(f, 5).at(f, 5)
-	f.Add(sign(f, at.Text(), ec))
-	f.Add([]byte(at.Text()))
+	inputs := fuzz.New(f, sign(f, at.Text(), ec), []byte(at.Text()))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(bytes.HasPrefix(data, []byte(origin+"\n")))
 		if c, err := proof.ParseCheckpointText(string(data)); err == nil && c.Text() != string(data) {
 			t.Error("what was accepted does not come back the same")
 		}
@@ -653,9 +656,10 @@ func FuzzCheckpoint(f *testing.F) {
 func FuzzKey(f *testing.F) {
 	_, ec := ecdsaKey(f, origin)
 	_, ed := ed25519Key(f, origin)
-	f.Add(ec)
-	f.Add(ed)
-	f.Fuzz(func(t *testing.T, vkey string) {
+	inputs := fuzz.New(f, []byte(ec), []byte(ed))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		vkey := string(inputs.Of(data))
+		inputs.Add(strings.HasPrefix(vkey, origin+"+") && strings.Count(vkey, "+") >= 2)
 		if l, err := proof.New(proof.Config{Origin: origin, Keys: []string{vkey}}); (err == nil) != (l != nil) {
 			t.Errorf("got %v, %v", l, err)
 		}
@@ -663,10 +667,29 @@ func FuzzKey(f *testing.F) {
 }
 
 func FuzzFile(f *testing.F) {
-	// Small, since the fuzzer minimises what it finds; TestCheckFile has whole
-	// ones.
-	f.Add(proof.File{Proof: proof.TLogProof{Checkpoint: []byte("c\n0\n")}, Leaf: []byte("l"), Statement: []byte("{}"), Object: []byte("o")}.Marshal())
-	f.Fuzz(func(t *testing.T, data []byte) {
+	small := proof.File{Proof: proof.TLogProof{Checkpoint: []byte("c\n0\n")}, Leaf: []byte("l"), Statement: []byte("{}"), Object: []byte("o")}.Marshal()
+	good := newFixture(f).file(f)
+	whole, err := proof.ParseFile(good)
+	if err != nil {
+		f.Fatal(err)
+	}
+	count, texts := fuzz.NewCount(f), fuzz.NewGoods(f, small, good)
+	var parts []fuzz.Goods
+	for i, part := range [][]byte{whole.Leaf, whole.Statement, whole.Object, whole.Proof.Checkpoint} {
+		parts = append(parts, fuzz.NewGoods(f, part))
+		f.Add(byte(i), []byte{0xff})
+	}
+	f.Add(byte(len(parts)), []byte{0x20})
+	f.Fuzz(func(t *testing.T, which byte, data []byte) {
+		// Few edits of the text leave it base64: four in five are of what is in it.
+		if i := int(which) % (len(parts) + 1); i == len(parts) {
+			data = texts.Of(data)
+		} else {
+			file := whole
+			*[]*[]byte{&file.Leaf, &file.Statement, &file.Object, &file.Proof.Checkpoint}[i] = parts[i].Of(data)
+			data = file.Marshal()
+		}
+		count.Add(bytes.HasPrefix(data, []byte("c2sp.org/tlog-proof@v1\n")))
 		if file, err := proof.ParseFile(data); err == nil && !bytes.Equal(file.Marshal(), data) {
 			t.Error("what was accepted does not come back the same")
 		}

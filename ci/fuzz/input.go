@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Inputs makes the inputs of a target of one argument, and counts them.
@@ -195,6 +197,21 @@ func (d *Document) value(dec *json.Decoder) error {
 	}
 	d.spans[i][1] = int(dec.InputOffset())
 	return nil
+}
+
+// YAML returns a good document of YAML as JSON, which is YAML too (YAML 1.2.2 §1.3) and
+// is still after it was edited, and the first line of the good one up to its colon.
+func YAML(f *testing.F, good []byte) (text, first []byte) {
+	f.Helper()
+	var document any
+	if err := yaml.Unmarshal(good, &document); err != nil {
+		f.Fatal(err)
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return text, good[:bytes.IndexByte(good, ':')+1]
 }
 
 // literals are values that parsers of signed documents are wrong about.

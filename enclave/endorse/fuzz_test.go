@@ -75,10 +75,15 @@ func allWanted(f *testing.F) []wanted {
 }
 
 // A wire is a service that says the same to everybody, and no network.
-type wire struct{ answer []byte }
+type wire struct {
+	answer []byte
+	ok     bool // the last answer was one, and 200
+}
 
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	return http.ReadResponse(bufio.NewReader(bytes.NewReader(w.answer)), r)
+	response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(w.answer)), r)
+	w.ok = err == nil && response.StatusCode == http.StatusOK
+	return response, err
 }
 
 // wired is a fetcher of an endorsement, which asks once.
@@ -122,9 +127,8 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which byte, answer []byte) {
 		w := targets[int(which)%len(targets)]
 		w.service.answer = w.answers.Of(answer)
-		r, err := w.service.RoundTrip(nil)
-		count.Add(err == nil && r.StatusCode == http.StatusOK)
 		got, edition, err := w.fetcher.Fetch(t.Context(), &w.platform, w.label, endorse.Endorsement{}, attesttest.At)
+		count.Add(w.service.ok)
 		if err != nil {
 			failure, failed := errors.AsType[*verdict.Failure](err)
 			if !failed && !verdict.Refused(err) || verdict.CodeOf(err) == verdict.Internal || strings.Contains(err.Error(), "runtime error") {
@@ -184,8 +188,7 @@ func FuzzRetryAfter(f *testing.F) {
 	inputs := fuzz.New(f, []byte("120"), []byte("Mon, 01 Jun 2026 12:02:00 GMT"), []byte("Monday, 01-Jun-26 12:02:00 GMT"), []byte("99999999999999999999"), []byte("-1"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		value := string(inputs.Of(data))
-		_, dateErr := http.ParseTime(value)
-		inputs.Add(dateErr == nil || value != "" && strings.Trim(value, "0123456789") == "")
+		inputs.Add(value != "" && value[0] >= '0' && value[0] <= '9' || strings.HasPrefix(value, "Mon"))
 		if got := endorse.RetryAfter(value, attesttest.At); got < 0 || got > endorse.MaxRetryAfter {
 			t.Errorf("%q has us wait %s", value, got)
 		}

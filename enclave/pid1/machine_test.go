@@ -4,6 +4,7 @@ package pid1_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"reflect"
 	"strings"
@@ -73,10 +74,11 @@ func TestParseMachineRefuses(t *testing.T) {
 }
 
 func FuzzParseMachine(f *testing.F) {
-	inputs := fuzz.New(f, []byte(machine), []byte("address: 2001:db8::2/64\n"), []byte("address: [\n"))
+	text, first := fuzz.YAML(f, []byte(machine))
+	inputs := fuzz.New(f, []byte(machine), text, text, text, []byte("address: 2001:db8::2/64\n"), []byte("address: [\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = inputs.Of(data)
-		inputs.Add(bytes.HasPrefix(data, []byte("address:")))
+		inputs.Add(json.Valid(data) || bytes.HasPrefix(data, first))
 		m, err := pid1.ParseMachine("machine.yaml", data)
 		if err != nil {
 			if !reflect.DeepEqual(m, pid1.Machine{}) {

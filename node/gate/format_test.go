@@ -4,6 +4,7 @@ package gate_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/node/gate"
 	"github.com/assayd/assay/verdict"
 )
@@ -146,10 +148,10 @@ func TestLoadConfig(t *testing.T) {
 }
 
 func FuzzParseName(f *testing.F) {
-	for _, s := range []string{name, "docker.io/alpine", repository + "@" + string(image), "[::1]:5000/a:b", "a/b:c@d", ":@/"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
+	inputs := fuzz.New(f, []byte(name), []byte("docker.io/alpine"), []byte(repository+"@"+string(image)), []byte("[::1]:5000/a:b"), []byte("a/b:c@d"), []byte(":@/"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := string(inputs.Of(data))
+		inputs.Add(strings.Contains(s, "/") && len(s) <= verdict.MaxRepository)
 		repository, digest, err := gate.ParseName(s)
 		if err != nil {
 			if repository != "" || digest != "" || verdict.CodeOf(err) != verdict.InputMalformed {
@@ -171,10 +173,10 @@ func FuzzParseConfig(f *testing.F) {
 	w := newWorld(f)
 	data, err := w.config.Encode()
 	check(f, err)
-	f.Add(data)
-	f.Add([]byte(`{"v":1}`))
-	f.Add([]byte(`{"v":1,"owners":{"keys":[{}]}}`))
+	inputs := fuzz.New(f, data, []byte(`{"v":1}`), []byte(`{"v":1,"owners":{"keys":[{}]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		c, err := gate.ParseConfig("f", data)
 		if err != nil {
 			if _, ok := errors.AsType[*verdict.Misuse](err); !ok || !cmp.Equal(c, gate.Config{}) {
@@ -190,11 +192,42 @@ func FuzzParseConfig(f *testing.F) {
 	})
 }
 
+// frames makes inputs that are frames: mostly good ones whose JSON is edited.
+type frames struct {
+	*fuzz.Count
+	bodies, whole fuzz.Goods
+}
+
+func newFrames(f *testing.F, bodies ...string) *frames {
+	f.Helper()
+	in := &frames{Count: fuzz.NewCount(f)}
+	var texts, framed [][]byte
+	for i, body := range bodies {
+		texts, framed = append(texts, []byte(body)), append(framed, frame(body))
+		f.Add([]byte{0, 0x20 + byte(i)})
+		f.Add([]byte{1, 0x40 + byte(i)})
+	}
+	f.Add([]byte{0, 0, 255, 255, 255, 255})
+	in.bodies, in.whole = fuzz.NewGoods(f, texts...), fuzz.NewGoods(f, framed...)
+	return in
+}
+
+// Of returns what to feed, and counts it: past the head is what has the length that it
+// says, and is JSON.
+func (in *frames) Of(data []byte) []byte {
+	if len(data) == 0 || data[0]%8 == 0 {
+		data = in.whole.Of(data[min(1, len(data)):])
+	} else {
+		data = frame(string(in.bodies.Of(data[1:])))
+	}
+	in.Add(len(data) > 4 && int64(binary.BigEndian.Uint32(data)) == int64(len(data)-4) && json.Valid(data[4:]))
+	return data
+}
+
 func FuzzReadRequest(f *testing.F) {
-	f.Add(frame(`{"v":1,"name":"` + name + `","digest":"` + string(image) + `"}`))
-	f.Add(frame(`{"v":1}`))
-	f.Add([]byte{255, 255, 255, 255})
+	inputs := newFrames(f, `{"v":1,"name":"`+name+`","digest":"`+string(image)+`"}`, `{"v":1}`)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
 		q, err := gate.ReadRequest(bytes.NewReader(data))
 		if err != nil {
 			if q != (gate.Request{}) || verdict.CodeOf(err) == verdict.Internal {
@@ -212,13 +245,12 @@ func FuzzReadAnswer(f *testing.F) {
 	w := newWorld(f)
 	var buf bytes.Buffer
 	check(f, gate.WriteAnswer(&buf, w.answer))
-	f.Add(buf.Bytes())
-	f.Add(frame(`{"v":1,"statements":[{"digest":"x"}]}`))
-	f.Add(frame(`{"v":1,"statements":[null],"tickets":null}`))
+	inputs := newFrames(f, string(buf.Bytes()[4:]), `{"v":1,"statements":[{"digest":"x"}]}`, `{"v":1,"statements":[null],"tickets":null}`)
 	head := w.open()
 	k := gate.Knowledge{Config: w.config, Head: head}
 	subject := gate.Image{Repository: repository, Digest: image}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
 		a, err := gate.ReadAnswer(bytes.NewReader(data))
 		if err != nil {
 			if !cmp.Equal(a, gate.Answer{}) || verdict.CodeOf(err) == verdict.Internal {
@@ -238,10 +270,10 @@ func FuzzReadAnswer(f *testing.F) {
 }
 
 func FuzzDescriptor(f *testing.F) {
-	f.Add(query().Descriptor)
-	f.Add([]byte(`{"digest":"` + string(manifest) + `","Digest":"` + string(image) + `"}`))
-	f.Add([]byte(`{"digest":["` + string(image) + `"]}`))
+	inputs := fuzz.New(f, query().Descriptor, []byte(`{"digest":"`+string(manifest)+`","Digest":"`+string(image)+`"}`), []byte(`{"digest":["`+string(image)+`"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		err := gate.CheckDescriptor(gate.DescriptorType, data, image, "")
 		var members map[string]any
 		if err == nil && (json.Unmarshal(data, &members) != nil || members["digest"] != string(image)) {
@@ -252,6 +284,7 @@ func FuzzDescriptor(f *testing.F) {
 
 func FuzzStateRecords(f *testing.F) {
 	w := newWorld(f)
+	var goods [][]byte
 	for _, v := range []any{
 		gate.Marks{V: 1, Head: verdict.HeadRef{Counter: 1, Digest: image}, Logs: []gate.LogMark{{LogMark: verdict.LogMark{Origin: "o", Size: 1}}}},
 		gate.Issuers{V: 1, Issuers: []gate.AcceptedIssuer{{Issuer: w.daemon.issuer}}},
@@ -261,9 +294,12 @@ func FuzzStateRecords(f *testing.F) {
 	} {
 		data, err := json.Marshal(v)
 		check(f, err)
-		f.Add(data)
+		goods = append(goods, data)
 	}
+	inputs := fuzz.New(f, goods...)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data))
 		m, err := gate.ParseMarks(data)
 		same(t, m, gate.Marks{}, err)
 		i, err := gate.ParseIssuers(data)

@@ -3,11 +3,13 @@
 package trust_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -21,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/assayd/assay/attest"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/node/gate"
 	"github.com/assayd/assay/node/trust"
 	"github.com/assayd/assay/verdict"
@@ -303,10 +306,14 @@ func FuzzParse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(data)
-	f.Add([]byte("a: &a [*a]\n"))
-	f.Add([]byte("profile: development\n---\n"))
+	text, first := fuzz.YAML(f, data)
+	if _, err := trust.Parse("f", text); err != nil {
+		f.Fatal(err)
+	}
+	inputs := fuzz.New(f, data, text, text, text, []byte("a: &a [*a]\n"), []byte("profile: development\n---\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = inputs.Of(data)
+		inputs.Add(json.Valid(data) || bytes.HasPrefix(data, first))
 		c, err := trust.Parse("f", data)
 		if err != nil {
 			if _, ok := errors.AsType[*verdict.Misuse](err); !ok {
