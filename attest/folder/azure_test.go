@@ -24,7 +24,7 @@ import (
 const vmID = "6332533D-5649-4D02-8AA7-8F64B7C3EE21"
 
 // azureFolder is a simulated VM of Azure as a folder.
-func azureFolder(t *testing.T, z *attesttest.Azure) (fstest.MapFS, object) {
+func azureFolder(t testing.TB, z *attesttest.Azure) (fstest.MapFS, object) {
 	t.Helper()
 	c := z.Collection(t)
 	files := fstest.MapFS{}

@@ -3,6 +3,8 @@
 package folder_test
 
 import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -23,44 +25,89 @@ func judged(err error) bool {
 	return misuse || verdict.CodeOf(err) != verdict.Internal && !strings.Contains(err.Error(), "runtime error")
 }
 
-// seeds are files, and what case.json says of them: of an SNP report, and of a TDX quote.
-func seeds(t testing.TB) (files fstest.MapFS, snp, tdx []byte) {
+// A seed is a folder that is accepted.
+type seed struct {
+	files fstest.MapFS
+	of    []byte // case.json
+}
+
+// gceExtensions are Google's for the instance that an attestation key's certificate is of,
+// and for keys of TPMs (TCG EK Credential Profile, tcg-kp-EKCertificate).
+func gceExtensions(t testing.TB) []pkix.Extension {
 	t.Helper()
-	files, one := snpFolder(t, asIs)
-	other, two := tdxFolderOf(attesttest.NewTDX(t, at))
-	maps.Copy(files, other)
-	var err error
-	if snp, err = json.Marshal(one); err != nil {
+	type properties struct {
+		Version    int  `asn1:"explicit,tag:0"`
+		Production bool `asn1:"explicit,tag:1"`
+		Other      int  `asn1:"explicit,tag:2"`
+	}
+	value, err := asn1.Marshal(struct {
+		Zone      string `asn1:"utf8"`
+		Number    int
+		ProjectID string `asn1:"utf8"`
+		ID        int
+		Name      string     `asn1:"utf8"`
+		Of        properties `asn1:"explicit,tag:0"`
+	}{"us-central1-a", 1, "google.com:project", 2, "vm", properties{Production: true}})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if tdx, err = json.Marshal(two); err != nil {
+	usage, err := asn1.Marshal([]asn1.ObjectIdentifier{{2, 23, 133, 8, 1}})
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range [][]byte{snp, tdx} {
-		files[folder.CaseName] = &fstest.MapFile{Data: c}
-		if r, err := folder.Appraise(files); err != nil || r.Measurement == "" {
-			t.Fatalf("got %v", err)
+	return []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 1, 21}, Value: value}, {Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: usage}}
+}
+
+// seeds are a folder of each kind.
+func seeds(t testing.TB) (out []seed) {
+	t.Helper()
+	add := func(files fstest.MapFS, c object) {
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
 		}
+		files[folder.CaseName] = &fstest.MapFile{Data: data}
+		if _, err := folder.Appraise(files); err != nil {
+			t.Fatalf("%s: got %v", c["kind"], err)
+		}
+		out = append(out, seed{files, data})
 	}
-	return files, snp, tdx
+	add(snpFolder(t, asIs))
+	add(tdxFolderOf(attesttest.NewTDX(t, at)))
+	_, _, tpm := tpmFolder(t)
+	add(tpm())
+	_, _, gce := tpmFolder(t, gceExtensions(t)...)
+	files, c := gce()
+	c["policy"].(object)["gce"] = object{"project_id": "google.com:project", "zone": "us-central1-a"}
+	add(files, c)
+	add(azureFolder(t, attesttest.NewAzureSNP(t, []byte("nonce"))))
+	add(azureFolder(t, attesttest.NewAzureTDX(t, []byte("nonce"))))
+	return out
 }
 
 // FuzzAppraise: whatever case.json says of good files, there is an answer; and what is
 // accepted under a list of measurements is on it, as any other reader of JSON reads it.
 func FuzzAppraise(f *testing.F) {
-	files, snp, tdx := seeds(f)
-	inputs := fuzz.New(f, snp, tdx)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		data = inputs.Of(data)
-		inputs.Add(json.Valid(data))
-		fsys := maps.Clone(files)
+	all := seeds(f)
+	goods := make([]fuzz.Goods, len(all))
+	for i, s := range all {
+		goods[i] = fuzz.NewGoods(f, s.of)
+		f.Add(byte(i), []byte{0xff})
+		f.Add(byte(i), []byte{0x20})
+	}
+	count := fuzz.NewCount(f)
+	f.Fuzz(func(t *testing.T, which byte, data []byte) {
+		i := int(which) % len(all)
+		data = goods[i].Of(data)
+		count.Add(json.Valid(data))
+		fsys := maps.Clone(all[i].files)
 		fsys[folder.CaseName] = &fstest.MapFile{Data: data}
 		r, err := folder.Appraise(fsys)
 		if err != nil {
 			if !judged(err) {
 				t.Errorf("an error without a code: %v", err)
 			}
-			if r.Measurement != "" || r.Status != "" {
+			if r.Measurement != "" || r.Status != "" || r.GCE != nil {
 				t.Errorf("with %v came %+v", err, r)
 			}
 			return
@@ -70,6 +117,9 @@ func FuzzAppraise(f *testing.F) {
 			Policy struct {
 				Measurements []string `json:"measurements"`
 				MRTD         []string `json:"mrtd"`
+				GCE          *struct {
+					ProjectID string `json:"project_id"`
+				} `json:"gce"`
 			} `json:"policy"`
 		}
 		if err := json.Unmarshal(data, &c); err != nil {
@@ -78,19 +128,21 @@ func FuzzAppraise(f *testing.F) {
 		on := func(list []string) bool {
 			return list == nil || slices.ContainsFunc(list, func(m string) bool { return strings.EqualFold(m, r.Measurement) })
 		}
-		if c.Kind == "snp" && !on(c.Policy.Measurements) || c.Kind == "tdx" && len(c.Policy.MRTD) > 0 && !on(c.Policy.MRTD) {
+		if strings.HasSuffix(c.Kind, "snp") && !on(c.Policy.Measurements) || strings.HasSuffix(c.Kind, "tdx") && len(c.Policy.MRTD) > 0 && !on(c.Policy.MRTD) {
 			t.Errorf("accepted %s under %+v", r.Measurement, c)
+		}
+		if g := c.Policy.GCE; g != nil && (r.GCE == nil || g.ProjectID != "" && g.ProjectID != r.GCE.ProjectID) {
+			t.Errorf("accepted %+v under %+v", r.GCE, g)
 		}
 	})
 }
 
 // TestCaseTruncated: no prefix of a case is one.
 func TestCaseTruncated(t *testing.T) {
-	files, snp, tdx := seeds(t)
-	for _, c := range [][]byte{snp, tdx} {
-		for n := range c {
-			files[folder.CaseName] = &fstest.MapFile{Data: c[:n]}
-			_, err := folder.Appraise(files)
+	for _, s := range seeds(t) {
+		for n := range s.of {
+			s.files[folder.CaseName] = &fstest.MapFile{Data: s.of[:n]}
+			_, err := folder.Appraise(s.files)
 			wantRefusal(t, "a part of a case", err, "", folder.CaseName)
 		}
 	}

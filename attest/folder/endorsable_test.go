@@ -11,6 +11,7 @@ import (
 	"github.com/assayd/assay/attest"
 	"github.com/assayd/assay/attest/attesttest"
 	"github.com/assayd/assay/attest/folder"
+	"github.com/assayd/assay/ci/fuzz"
 	"github.com/assayd/assay/verdict"
 )
 
@@ -25,7 +26,7 @@ func marked(c attest.Collection) attest.Collection {
 	return c
 }
 
-func encoded(t *testing.T, c attest.Collection) []byte {
+func encoded(t testing.TB, c attest.Collection) []byte {
 	t.Helper()
 	data, err := c.Marshal()
 	if err != nil {
@@ -194,4 +195,54 @@ func TestEndorsableRefused(t *testing.T) {
 	wantRefusal(t, "no endorsement", e.Add("quote", folder.Endorsed{Value: []byte("{}")}), "", "no endorsement")
 	wantRefusal(t, "a chain of a list", e.Add(attest.LabelPCKCRL, folder.Endorsed{Value: []byte("{}"), Chain: []byte("x")}), "", "no chain of its own")
 	wantRefusal(t, "too large", e.Add(attest.LabelPCKCRL, folder.Endorsed{Value: make([]byte, 1<<20+1)}), "", "want at most")
+}
+
+// FuzzEndorsable: whatever the files of a folder say, it is opened or there is a reason;
+// and what is added to it is there when it is read again, and nothing else has changed.
+func FuzzEndorsable(f *testing.F) {
+	inputs, count := newRecordedGoods(f), fuzz.NewCount(f)
+	f.Fuzz(func(t *testing.T, which, file byte, data []byte) {
+		fsys := inputs.Of(which, file, data)
+		count.Add(json.Valid(fsys[folder.CaseName].Data))
+		e, err := folder.OpenEndorsable(fsys)
+		if err != nil {
+			if !judged(err) {
+				t.Errorf("an error without a code: %v", err)
+			}
+			return
+		}
+		add := folder.Endorsed{Value: []byte("value"), Chain: []byte("chain")}
+		for _, label := range e.Platform.Endorsements() {
+			e.Demanded(label)
+			if attest.ChainOf(label) == "" {
+				add.Chain = nil
+			}
+			if err := e.Add(label, add); err != nil {
+				if !judged(err) {
+					t.Errorf("an error without a code: %v", err)
+				}
+				return
+			}
+			add.Chain = []byte("chain")
+		}
+		added, err := e.Files()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, data := range added {
+			fsys[name] = &fstest.MapFile{Data: data}
+		}
+		again, err := folder.OpenEndorsable(fsys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !again.At.Equal(e.At) || len(again.Has) != len(e.Platform.Endorsements()) {
+			t.Errorf("got %d endorsements of %s", len(again.Has), again.At)
+		}
+		for label, has := range again.Has {
+			if string(has.Value) != "value" || (string(has.Chain) == "chain") != (attest.ChainOf(label) != "") {
+				t.Errorf("%s: got %q and %q", label, has.Value, has.Chain)
+			}
+		}
+	})
 }

@@ -265,8 +265,11 @@ func TestBrokenFiles(t *testing.T) {
 	}
 }
 
-func TestTPM(t *testing.T) {
-	good := [][3]any{{0, 3, "StartupLocality\x00\x03"}, {0, 8, "firmware"}, {0, 4, "\x00\x00\x00\x00"}, {4, 5, "boot"}, {4, 4, "\x00\x00\x00\x00"}, {4, 5, "more"}, {9, 13, "grub"}}
+// tpmFolder is a simulated TPM, the log of its machine, and folders of the two. The
+// certificate of its attestation key has extensions.
+func tpmFolder(t testing.TB, extensions ...pkix.Extension) (p *attesttest.TPM, good [][3]any, made func() (fstest.MapFS, object)) {
+	t.Helper()
+	good = [][3]any{{0, 3, "StartupLocality\x00\x03"}, {0, 8, "firmware"}, {0, 4, "\x00\x00\x00\x00"}, {4, 5, "boot"}, {4, 4, "\x00\x00\x00\x00"}, {4, 5, "more"}, {9, 13, "grub"}}
 	fold := func(start byte, data ...string) (v [32]byte) {
 		v[31] = start
 		for _, d := range data {
@@ -275,10 +278,10 @@ func TestTPM(t *testing.T) {
 		}
 		return v
 	}
-	p := attesttest.NewTPM(t, attesttest.Statement(t), attesttest.Nonce(1))
+	p = attesttest.NewTPM(t, attesttest.Statement(t), attesttest.Nonce(1))
 	const zeros = "\x00\x00\x00\x00"
 	p.PCRs[0], p.PCRs[4], p.PCRs[9] = fold(3, "firmware", zeros), fold(0, "boot", zeros, "more"), fold(0, "grub")
-	p.AKTemplate = &x509.Certificate{Subject: pkix.Name{CommonName: "AK"}, NotBefore: attesttest.At.Add(-time.Hour), NotAfter: attesttest.At.Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature}
+	p.AKTemplate = &x509.Certificate{Subject: pkix.Name{CommonName: "AK"}, NotBefore: attesttest.At.Add(-time.Hour), NotAfter: attesttest.At.Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtraExtensions: extensions}
 	collection := p.Collection(t)
 	quote, endorsements := collection.Items[attest.LabelEvidence].Nested.Items, collection.Items[attest.LabelEndorsements].Nested.Items
 	ca := p.CA(t)
@@ -287,7 +290,7 @@ func TestTPM(t *testing.T) {
 		values[strconv.Itoa(i)] = hex.EncodeToString(p.PCRs[i][:])
 	}
 	bound := verdict.QuoteData(p.Statement, p.Nonces)
-	made := func() (fstest.MapFS, object) {
+	made = func() (fstest.MapFS, object) {
 		pcrs, err := json.Marshal(object{"bank": "sha256", "values": values})
 		if err != nil {
 			t.Fatal(err)
@@ -306,6 +309,11 @@ func TestTPM(t *testing.T) {
 				"reset_count": 2, "restart_count": 0, "pcr_values": object{"11": hex.EncodeToString(p.PCRs[11][:])}},
 		}
 	}
+	return p, good, made
+}
+
+func TestTPM(t *testing.T) {
+	p, good, made := tpmFolder(t)
 	file := func(name string, data []byte) func(fstest.MapFS, object) {
 		return func(f fstest.MapFS, _ object) { f[name].Data = data }
 	}

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -250,34 +252,81 @@ func TestReadRecording(t *testing.T) {
 	wantRefusal(t, "a time of no form", err, "", "year outside")
 }
 
-// FuzzReadRecording: whatever case.json says, nothing but what the folder has is read,
-// and what is read is a collection or a reason.
-func FuzzReadRecording(f *testing.F) {
-	collection := attesttest.NewSNP(f, attest.SNP, []byte("{}"), attesttest.Nonce(1)).Bytes(f)
-	files, err := folder.Record(folder.Case{Name: "made", At: attesttest.At}, folder.Recording{Collection: collection, Trust: []byte("trust"), Head: []byte("head"), Nonce: attesttest.Nonce(1)})
-	if err != nil {
-		f.Fatal(err)
+// recordings are what daemons of each kind record.
+func recordings(t testing.TB) (out []map[string][]byte) {
+	t.Helper()
+	statement, nonce := attesttest.Statement(t), attesttest.Nonce(1)
+	for _, c := range []attest.Collection{
+		attesttest.NewSNP(t, attest.SNP, []byte("{}"), nonce).Collection(t),
+		attesttest.NewTD(t, attest.TDX, statement, nonce).Collection(),
+		attesttest.NewTPM(t, statement, nonce).Collection(t),
+		attesttest.NewAzureSNP(t, nil).State(t, statement, nonce).Collection(t),
+		attesttest.NewAzureTDX(t, nil).State(t, statement, nonce).Collection(t),
+		attesttest.NewSVSM(t, statement, nonce).Collection(t),
+	} {
+		files, err := folder.Record(folder.Case{Name: "made", At: attesttest.At}, folder.Recording{Collection: encoded(t, marked(c)), Trust: []byte("trust"), Head: []byte("head"), Nonce: nonce})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files["collection.cmw"] != nil {
+			t.Fatal("a recording in one piece")
+		}
+		out = append(out, files)
 	}
-	f.Add(files[folder.CaseName], files["report.bin"])
-	tpm := attesttest.NewTPM(f, attesttest.Statement(f), attesttest.Nonce(1)).Bytes(f)
-	quoted, err := folder.Record(folder.Case{Name: "made", At: attesttest.At}, folder.Recording{Collection: tpm})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(quoted[folder.CaseName], quoted["pcrs.json"])
-	count := fuzz.NewCount(f)
-	f.Fuzz(func(t *testing.T, of, data []byte) {
-		count.Add(json.Valid(of))
-		fsys := fstest.MapFS{folder.CaseName: &fstest.MapFile{Data: of}}
-		for _, set := range []map[string][]byte{files, quoted} {
-			for name := range set {
-				if name != folder.CaseName {
-					fsys[name] = &fstest.MapFile{Data: set[name]}
-				}
+	return out
+}
+
+// recordedGoods are recordings of which one file is edited.
+type recordedGoods struct {
+	files [][]string // names, case.json first
+	goods [][]fuzz.Goods
+	all   []map[string][]byte
+}
+
+func newRecordedGoods(f *testing.F) *recordedGoods {
+	f.Helper()
+	in := &recordedGoods{all: recordings(f)}
+	for i, files := range in.all {
+		names := []string{folder.CaseName}
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			if name != folder.CaseName {
+				names = append(names, name)
 			}
 		}
-		fsys["report.bin"], fsys["pcrs.json"] = &fstest.MapFile{Data: data}, &fstest.MapFile{Data: data}
+		var goods []fuzz.Goods
+		for j, name := range names {
+			goods = append(goods, fuzz.NewGoods(f, files[name]))
+			f.Add(byte(i), byte(j), []byte{0x20})
+			f.Add(byte(i), byte(j), []byte{0xff})
+		}
+		in.files, in.goods = append(in.files, names), append(in.goods, goods)
+	}
+	return in
+}
+
+// Of returns a recording with one file edited, which for one in two is case.json.
+func (in *recordedGoods) Of(which, file byte, data []byte) fstest.MapFS {
+	i := int(which) % len(in.all)
+	j := 0
+	if file < 128 {
+		j = int(file) % len(in.files[i])
+	}
+	fsys := mapFS(in.all[i])
+	fsys[in.files[i][j]] = &fstest.MapFile{Data: in.goods[i][j].Of(data)}
+	return fsys
+}
+
+// FuzzReadRecording: whatever its files say, what is read is a collection or a reason,
+// and can be written and read again.
+func FuzzReadRecording(f *testing.F) {
+	inputs, count := newRecordedGoods(f), fuzz.NewCount(f)
+	f.Fuzz(func(t *testing.T, which, file byte, data []byte) {
+		fsys := inputs.Of(which, file, data)
+		count.Add(json.Valid(fsys[folder.CaseName].Data))
 		r, daemon, err := folder.ReadRecording(fsys)
+		if err != nil && !judged(err) {
+			t.Errorf("an error without a code: %v", err)
+		}
 		if err != nil || !daemon {
 			return
 		}

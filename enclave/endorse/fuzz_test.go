@@ -114,7 +114,7 @@ func FuzzAnswer(f *testing.F) {
 	for i, w := range allWanted(f) {
 		t := target{wanted: w}
 		t.fetcher, t.service = wired(f, &w)
-		w.answers = append(w.answers, []byte("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 120\r\n\r\n"),
+		w.answers = append(slices.Concat(w.answers, w.answers), []byte("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 120\r\n\r\n"),
 			[]byte("HTTP/1.1 503 Later\r\nRetry-After: Mon, 01 Jun 2099 12:00:00 GMT\r\n\r\n"), []byte("HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"))
 		t.answers = fuzz.NewGoods(f, w.answers...)
 		targets = append(targets, t)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -179,14 +180,14 @@ func FuzzParseConfig(f *testing.F) {
 		inputs.Add(json.Valid(data))
 		c, err := gate.ParseConfig("f", data)
 		if err != nil {
-			if _, ok := errors.AsType[*verdict.Misuse](err); !ok || !cmp.Equal(c, gate.Config{}) {
+			if _, ok := errors.AsType[*verdict.Misuse](err); !ok || !reflect.DeepEqual(c, gate.Config{}) {
 				t.Fatalf("got %v, %+v", err, c)
 			}
 			return
 		}
 		text, err := c.Encode()
 		check(t, err)
-		if again, err := gate.ParseConfig("f", text); err != nil || !cmp.Equal(c, again) {
+		if again, err := gate.ParseConfig("f", text); err != nil || !reflect.DeepEqual(c, again) {
 			t.Fatalf("read back: %v, %s", err, cmp.Diff(c, again))
 		}
 	})
@@ -253,7 +254,7 @@ func FuzzReadAnswer(f *testing.F) {
 		data = inputs.Of(data)
 		a, err := gate.ReadAnswer(bytes.NewReader(data))
 		if err != nil {
-			if !cmp.Equal(a, gate.Answer{}) || verdict.CodeOf(err) == verdict.Internal {
+			if !reflect.DeepEqual(a, gate.Answer{}) || verdict.CodeOf(err) == verdict.Internal {
 				t.Fatalf("got %+v, %v", a, err)
 			}
 			return
@@ -316,7 +317,7 @@ func FuzzStateRecords(f *testing.F) {
 // same asserts that a decoder which refuses leaves the zero value.
 func same[T any](t *testing.T, got, zero T, err error) {
 	t.Helper()
-	if err != nil && !cmp.Equal(got, zero) {
+	if err != nil && !reflect.DeepEqual(got, zero) {
 		t.Fatalf("got %+v beside %v", got, err)
 	}
 }
