@@ -234,7 +234,7 @@ func FuzzNewRoles(f *testing.F) {
 		goods, ids = append(goods, []byte(pair[0])), append(ids, []byte(pair[1]))
 	}
 	count, some, others := fuzz.NewCount(f), fuzz.NewGoods(f, goods...), fuzz.NewGoods(f, ids...)
-	for i := range byte(len(goods)) { //nolint:gosec // G115: a handful
+	for i := range byte(len(goods)) {
 		f.Add([]byte{0x20 + i}, []byte{0x20 + i})
 	}
 	f.Fuzz(func(t *testing.T, a, b []byte) {
