@@ -92,7 +92,7 @@ func TestSNPDefaults(t *testing.T) {
 		}, &validate.Options{}},
 		{"a VLEK where a VCEK is wanted", func(s *attesttest.SNP, _ *attest.Input) { s.UseVLEK(t, cloud) }, verdict.EvidenceSigner, nil, &validate.Options{}},
 
-		{"ReportData", report(func(r *attest.SNPReport) { r.ReportData[63] = 1 }), verdict.EvidenceBinding, nil, &validate.Options{}},
+		{"ReportData", report(func(r *attest.SNPReport) { r.ReportData[63] ^= 1 }), verdict.EvidenceBinding, nil, &validate.Options{}},
 		{"HostData", report(func(r *attest.SNPReport) { r.HostData[0] = 1 }), verdict.GuestConfig, nil, &validate.Options{}},
 		{"Measurement", report(func(r *attest.SNPReport) { r.Measurement[0]++ }), verdict.GuestMeasurement, nil, &validate.Options{}},
 		{"ReportIDMA", report(func(r *attest.SNPReport) { r.ReportIDMA[0] = 1 }), verdict.GuestMigratable, nil, &validate.Options{}},
