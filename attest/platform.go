@@ -149,13 +149,27 @@ func (p *Platform) Endorsements() []string {
 	return []string{LabelVCEK, LabelCRL}
 }
 
+// Lacks are the labels of what evidence of this platform wants beside it, chains among
+// them, and items do not have. What is there may be of no use: [Platform.Verify] says so.
+func (p *Platform) Lacks(items map[string]Item) (labels []string) {
+	for _, label := range p.Endorsements() {
+		for _, wanted := range []string{label, ChainOf(label)} {
+			if wanted != "" && len(items[wanted].Value) == 0 {
+				labels = append(labels, wanted)
+			}
+		}
+	}
+	return labels
+}
+
 // ChainOf is the label of the chain that comes with an endorsement, or empty.
 func ChainOf(label string) string {
 	return map[string]string{LabelTCBInfo: LabelTCBInfoChain, LabelQEIdentity: LabelQEIdentityChain}[label]
 }
 
 // LineIn is the product line that a certificate of the key that signed names, and empty
-// for another certificate.
+// for another certificate or a line that is unknown. Nobody has verified the certificate,
+// and the line becomes part of an address.
 func (p *SNPPlatform) LineIn(der []byte) ProductLine {
 	c, err := x509.ParseCertificate(der)
 	if err != nil || !p.report.SignedBy(c) {
@@ -165,7 +179,11 @@ func (p *SNPPlatform) LineIn(der []byte) ProductLine {
 	if err != nil {
 		return ""
 	}
-	return lineOf(product)
+	switch line := lineOf(product); line {
+	case Milan, Genoa, Turin:
+		return line
+	}
+	return ""
 }
 
 // TCB are the numbers of REPORTED_TCB, as a line of processors has them.

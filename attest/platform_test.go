@@ -42,6 +42,41 @@ func TestNoPlatform(t *testing.T) {
 	})
 }
 
+// TestLineOfNobody: a certificate beside a report that names no line may name one that
+// there is, and not a piece of an address.
+func TestLineOfNobody(t *testing.T) {
+	for product, want := range map[string]attest.ProductLine{"Milan-B0": attest.Milan, "Genoa": attest.Genoa, "#ilan-B0": "", "../../vlek/v1/Milan-B0": "", "": ""} {
+		s, _ := goodSNP(t, attest.SNP)
+		s.Report.Version, s.Report.Family, s.Report.Model, s.Report.Stepping = 2, 0, 0, 0
+		s.VCEK.Product = product
+		if p, _, err := attest.PlatformOf(s.Bytes(t)); err != nil || p.SNP.Line != want {
+			t.Errorf("%q: got %+v, %v, want line %q", product, p.SNP.Line, err, want)
+		}
+	}
+}
+
+// TestPlatformLacks: what was not brought is named, chains too.
+func TestPlatformLacks(t *testing.T) {
+	x := attesttest.NewTDX(t, attesttest.At)
+	p, err := attest.TDXPlatformOf(x.QuoteBytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	collateral := x.Collateral()
+	items := collateral.Endorsements()
+	if got := p.Lacks(items); len(got) != 0 {
+		t.Errorf("got %q, want nothing", got)
+	}
+	delete(items, attest.LabelQEIdentityChain)
+	items[attest.LabelPCKCRL] = attest.Item{MediaType: attest.TypeCRL}
+	if got := p.Lacks(items); !slices.Equal(got, []string{attest.LabelQEIdentityChain, attest.LabelPCKCRL}) {
+		t.Errorf("got %q", got)
+	}
+	if got := p.Lacks(nil); len(got) != 6 {
+		t.Errorf("got %q, want all six", got)
+	}
+}
+
 // TestUnwantedEndorsement: what evidence of a platform does not want is not judged.
 func TestUnwantedEndorsement(t *testing.T) {
 	x := attesttest.NewTDX(t, attesttest.At)
