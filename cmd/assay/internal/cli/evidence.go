@@ -41,6 +41,8 @@ type appraisal struct {
 	Claims map[string]string `json:"claims,omitempty"`
 	Azure  *azureMachine     `json:"azure,omitempty"`
 	GCE    *gceInstance      `json:"gce,omitempty"`
+	// Missing are endorsements, and chains of them, that the folder would have to have.
+	Missing []string `json:"missing,omitempty"`
 	// Expected says whether the folder expects what came out, and is absent where it
 	// expects nothing.
 	Expected *bool `json:"expected,omitempty"`
@@ -116,12 +118,16 @@ func (a *app) evidenceAppraiseCommand() *cobra.Command {
 	return a.command("appraise DIR", "Appraise the evidence in a folder, at the time and under the policy that it names",
 		"  assay evidence appraise recorded/tdx-1", exactly(1, "an evidence folder"),
 		func(_ context.Context, args []string) (*answer, error) {
-			return appraised(appraiseFolder(args[0]))
+			r, err := appraiseFolder(args[0])
+			if verdict.CodeOf(err) == verdict.EndorsementMissing {
+				return appraised(r, missingIn(args[0]), err)
+			}
+			return appraised(r, nil, err)
 		})
 }
 
 // appraised makes the answer; an unreadable folder has none.
-func appraised(r folder.Report, err error) (*answer, error) {
+func appraised(r folder.Report, missing []string, err error) (*answer, error) {
 	ans := &answer{Result: resultAccept, Reasons: []verdict.Reason{}}
 	if _, misuse := errors.AsType[*verdict.Misuse](err); misuse {
 		return nil, err
@@ -133,7 +139,7 @@ func appraised(r folder.Report, err error) (*answer, error) {
 		ans.Result = resultReject
 	}
 	c := &r.Case
-	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Simulated: r.Simulated, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories, Relaxed: r.Relaxed}
+	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Simulated: r.Simulated, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories, Relaxed: r.Relaxed, Missing: missing}
 	var claims string
 	v.Claims, claims = claimsOf(r.Claims)
 	if p := r.SNP; p != nil {
@@ -179,6 +185,9 @@ func appraised(r folder.Report, err error) (*answer, error) {
 	}
 	if v.GCE != nil {
 		fmt.Fprintf(&b, "  instance %s of project %s in %s\n", printable(v.GCE.InstanceName), printable(v.GCE.ProjectID), printable(v.GCE.Zone))
+	}
+	if len(missing) > 0 {
+		fmt.Fprintf(&b, "  missing %s\n", strings.Join(missing, ", "))
 	}
 	if claims != "" {
 		fmt.Fprintf(&b, "  claims%s\n", claims)

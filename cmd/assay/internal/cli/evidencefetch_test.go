@@ -236,6 +236,9 @@ func TestFetchPartly(t *testing.T) {
 		t.Errorf("got %q", d.Reasons)
 	}
 	wantAppraised(t, dir, 3, verdict.EndorsementMissing)
+	if o := assay(t, "evidence", "appraise", dir); !strings.Contains(o.stdout, "  missing sgx-pck-crl, sgx-root-crl\n") {
+		t.Errorf("got %s", o)
+	}
 	if o := m.fetch(t, dir); o.status != 3 || !strings.Contains(o.stdout, "  tdx-tcb-info     there") || !strings.Contains(o.stdout, "  sgx-pck-crl      missing [endorsement.untrusted]\n") || !strings.Contains(o.stderr, "could not decide") {
 		t.Errorf("got %s", o)
 	}
@@ -247,6 +250,9 @@ func TestFetchPartly(t *testing.T) {
 	c["policy"] = map[string]any{"require_collateral": true}
 	writeJSON(t, filepath.Join(dir, "case.json"), c)
 	if o := m.fetch(t, dir); o.status != 0 || !strings.Contains(o.stdout, "  sgx-root-crl     missing, not demanded [endorsement.missing]\n") {
+		t.Errorf("got %s", o)
+	}
+	if o := assay(t, "evidence", "appraise", dir); strings.Contains(o.stdout, "missing") {
 		t.Errorf("got %s", o)
 	}
 	wantAppraised(t, dir, 0, "")

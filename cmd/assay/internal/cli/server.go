@@ -112,6 +112,7 @@ func (a *app) ask(ctx context.Context, f *serverFlags) (*asked, trust.Attempt, e
 	heads := trust.NewHeads(l.config, marks)
 	appraisal, made, err := l.config.AskDaemon(ctx, l.conn, heads, nil)
 	if err != nil {
+		a.noteMissingIn(made.Collection, err)
 		return nil, made, firstOf(err, l.close())
 	}
 	head, _, _ := heads.Current()
@@ -477,7 +478,9 @@ func (a *app) appraiseFile(path, headPath, nonce, at string, f *serverFlags) (tr
 	if err != nil {
 		return trust.Appraisal{}, err
 	}
-	return c.Appraise(collection, q, when)
+	p, err := c.Appraise(collection, q, when)
+	a.noteMissingIn(collection, err)
+	return p, err
 }
 
 // proofFromServer makes the proof file of a leaf from a daemon that was appraised,

@@ -25,6 +25,8 @@ type statementInfo struct {
 	Statement verdict.Statement `json:"statement"`
 	// Items are the labels of the collection that it came in.
 	Items []string `json:"items,omitempty"`
+	// Endorsements are what evidence of its kind wants beside it, and whether it is there.
+	Endorsements []statedEndorsement `json:"endorsements,omitempty"`
 }
 
 func (a *app) statementInspectCommand() *cobra.Command {
@@ -40,6 +42,9 @@ func (a *app) statementInspectCommand() *cobra.Command {
 				return nil, err
 			}
 			a.warn("nothing of it was checked; see: assay statement appraise")
+			var missing []string
+			i.Endorsements, missing = statedEndorsements(data, time.Now())
+			a.noteMissing(missing)
 			return done(i, "%s", i.text()), nil
 		})
 }
@@ -84,6 +89,9 @@ func (i statementInfo) text() string {
 	}
 	if len(i.Items) > 0 {
 		fmt.Fprintf(&b, "comes with %s\n", strings.Join(i.Items, ", "))
+	}
+	for _, e := range i.Endorsements {
+		b.WriteString(e.text())
 	}
 	return b.String()
 }
