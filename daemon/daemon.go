@@ -68,7 +68,7 @@ type Daemon struct {
 
 	source  *spiffe.Source
 	tee     enclave.Attester
-	keeper  *endorse.Keeper // of endorsements; nil where none are fetched
+	keeper  *endorse.Keeper // of endorsements; nil where evidence wants none
 	shard   *audit.Shard
 	archive *audit.Archive
 	images  *verifier.Registry

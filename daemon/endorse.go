@@ -57,10 +57,20 @@ func (c *Config) endorsements() string {
 	return c.TEE.Endorsements
 }
 
-// openKeeper makes the keeper of the folder of endorsements, where there is to be one. It
-// makes the folder, which has to be there before evidence is asked for.
+// openKeeper makes the keeper of endorsements, where evidence wants any. Where it is to
+// fetch them, it makes the folder, which has to be there before evidence is asked for;
+// otherwise it only tells the log of their state.
 func (d *Daemon) openKeeper() error {
 	if !d.config.TEE.Fetch {
+		if t := d.config.TEE; t.Kind == verdict.KindTPM || verdict.Simulated(t.Kind) {
+			return nil
+		}
+		fetcher, err := endorse.NewFetcher(endorse.Config{Roots: testingOnlyRoots})
+		if err != nil {
+			return err
+		}
+		d.keeper = endorse.NewKeeper(fetcher, nil, d.log)
+		d.onClose(d.keeper.Close)
 		return nil
 	}
 	config := endorse.Config{KDS: d.config.TEE.KDSURL, PCS: d.config.TEE.PCSURL, Roots: testingOnlyRoots}

@@ -4,9 +4,11 @@ package daemon_test
 
 import (
 	"context"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -148,6 +150,46 @@ func TestFetchEndorsements(t *testing.T) {
 		wantCode[*verdict.Failure](t, err, verdict.EndorsementMissing)
 		if time.Now().After(deadline) {
 			t.Fatalf("a minute later: %v", err)
+		}
+	}
+}
+
+// lines are messages of a log and the paths that they are about.
+type lines chan [2]string
+
+func (l lines) Write(line []byte) (int, error) {
+	var of struct{ Msg, Path string }
+	err := json.Unmarshal(line, &of)
+	l <- [2]string{of.Msg, of.Path}
+	return len(line), err
+}
+
+// TestTellEndorsements: a daemon that fetches nothing tells what its evidence goes without.
+func TestTellEndorsements(t *testing.T) {
+	x := attesttest.NewTDX(t, time.Now())
+	w := newWorld(t)
+	w.offer(w.head(headSpec{counter: 1}))
+	defer daemon.SetTEE(func(context.Context, enclave.Config) (enclave.Attester, error) {
+		folder, err := endorse.OpenFolder(t.TempDir())
+		return &quoter{x: x, folder: folder}, err
+	}, attest.EndorsementRoots{Intel: x.Root()})()
+	c, err := daemon.ParseConfig("assayd.yaml", []byte(strings.Replace(w.configText(""), "tee: {kind: sim-snp, dir: "+w.simulator+"}", "tee: {kind: tdx}", 1)))
+	must(t, err)
+	l := make(lines, 1<<12)
+	w.startLogging(c, slog.New(slog.NewJSONHandler(l, nil)))
+	late := time.After(time.Minute)
+	for {
+		select {
+		case line := <-l:
+			if line[0] != "evidence goes without endorsements, relying parties cannot decide" {
+				continue
+			}
+			if line[1] != "sgx-pck-crl.der,sgx-root-crl.der,tdx-qe-identity.json,tdx-tcb-info.json" {
+				t.Errorf("got %q", line[1])
+			}
+			return
+		case <-late:
+			t.Fatal("a minute later it has told nothing")
 		}
 	}
 }

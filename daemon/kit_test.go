@@ -359,7 +359,12 @@ func (w *world) start(extra string) *running {
 
 func (w *world) startConfig(c daemon.Config) *running {
 	w.tb.Helper()
-	d, err := daemon.Open(context.Background(), c, quiet())
+	return w.startLogging(c, quiet())
+}
+
+func (w *world) startLogging(c daemon.Config, log *slog.Logger) *running {
+	w.tb.Helper()
+	d, err := daemon.Open(context.Background(), c, log)
 	must(w.tb, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)

@@ -7,7 +7,7 @@
 // from caches of one's own that answer the same requests.
 //
 // [Fetcher] gets one endorsement, [Folder] has the files, and [Keeper] renews a folder
-// before its content ends, as long as it runs.
+// before its content ends, as long as it runs, or only tells the log what is missing.
 //
 // Relying parties verify endorsements and believe nothing of whoever brought them. What
 // is fetched is verified here all the same, so that a cache that lies or lags cannot

@@ -34,6 +34,7 @@ var (
 	RetryAfter = retryAfter
 	PauseAfter = pauseAfter
 	NextOf     = nextOf
+	SoonOf     = soonOf
 )
 
 // Bounds of the schedule.

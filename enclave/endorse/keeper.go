@@ -24,6 +24,11 @@ const (
 	refreshEvery = 24 * time.Hour
 	// renewBefore is how long before its end a certificate is fetched anew.
 	renewBefore = 30 * 24 * time.Hour
+	// soonPart is which part of an endorsement's life is left when the log says that it
+	// ends soon, and soonMost how long before its end that is at most: half of the time in
+	// which something newer should have come.
+	soonPart = 8
+	soonMost = renewBefore / 2
 	// After a failure it is tried again, first after leastPause, and at last every
 	// mostPause.
 	leastPause = 30 * time.Second
@@ -35,7 +40,8 @@ const (
 	roundTimeout = 2 * time.Minute
 )
 
-// A Keeper keeps the folder of one machine filled. What it is told of is
+// A Keeper keeps the folder of one machine filled, and tells the log what evidence goes
+// without and what ends soon. What it is told of is
 // the evidence that the machine makes: which chip at which TCB is in there.
 type Keeper struct {
 	fetcher *Fetcher
@@ -52,8 +58,11 @@ type Keeper struct {
 	known    bool
 	units    map[string]*unit
 	checked  time.Time
-	lacks    string // what the log said last, if it said anything
-	said     bool
+	// unchecked says that evidence came after that.
+	unchecked bool
+	lacks     string // what the log said last, if it said anything
+	said      bool
+	soon      map[string]time.Time // ends that the log has told, by label
 }
 
 // A unit is one endorsement of the platform.
@@ -63,14 +72,18 @@ type unit struct {
 }
 
 // NewKeeper makes one. It owns folder and fetcher from then on; [Keeper.Close] closes
-// them.
+// them. Without a folder, which is nil, nothing is fetched: it judges what comes with
+// evidence, and tells.
 func NewKeeper(fetcher *Fetcher, folder *Folder, log *slog.Logger) *Keeper {
-	return &Keeper{fetcher: fetcher, folder: folder, log: log, seen: make(chan struct{}, 1), units: map[string]*unit{}}
+	return &Keeper{fetcher: fetcher, folder: folder, log: log, seen: make(chan struct{}, 1), units: map[string]*unit{}, soon: map[string]time.Time{}}
 }
 
 // Close frees what the keeper has. Run must have ended.
 func (k *Keeper) Close() error {
 	k.fetcher.Close()
+	if k.folder == nil {
+		return nil
+	}
 	return k.folder.Close()
 }
 
@@ -96,7 +109,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-k.seen:
 		case <-timer.C:
 		}
-		if changed := k.look(ctx); changed || time.Since(k.checked) > checkEvery {
+		if changed := k.look(ctx); changed || time.Since(k.checked) >= checkEvery {
 			k.check(ctx, time.Now())
 		}
 		renewed := false
@@ -107,7 +120,11 @@ func (k *Keeper) Run(ctx context.Context) {
 		if renewed {
 			k.check(ctx, time.Now())
 		}
-		timer.Reset(k.next(time.Now()))
+		wait := k.next(time.Now())
+		if k.unchecked {
+			wait = min(wait, checkEvery)
+		}
+		timer.Reset(wait)
 	}
 }
 
@@ -131,12 +148,16 @@ func (k *Keeper) look(ctx context.Context) (changed bool) {
 	if k.known && p.SNP != nil && p.SNP.Line == "" && same {
 		p.SNP.Line = k.platform.SNP.Line
 	}
-	k.platform, k.known = p, true
+	k.platform, k.known, k.unchecked = p, true, true
 	if same {
 		return false
 	}
-	now := time.Now()
+	clear(k.soon)
 	clear(k.units)
+	if k.folder == nil {
+		return true
+	}
+	now := time.Now()
 	for _, label := range p.Endorsements() {
 		k.units[label] = &unit{due: now}
 		if edition, ok := k.have(label, now); ok {
@@ -158,9 +179,11 @@ func sameMachine(a, b attest.Platform) bool {
 // have tells whether there is a good endorsement of a label, and which edition: in the
 // folder, or as the host gives it beside the evidence.
 func (k *Keeper) have(label string, now time.Time) (attest.Edition, bool) {
-	stored, err := k.folder.Read(label)
-	if err != nil {
-		stored = Endorsement{}
+	var stored Endorsement
+	if k.folder != nil {
+		if e, err := k.folder.Read(label); err == nil {
+			stored = e
+		}
 	}
 	host := Endorsement{Value: k.beside[label].Value}
 	if chain := attest.ChainOf(label); chain != "" {
@@ -258,20 +281,37 @@ func (k *Keeper) next(now time.Time) time.Duration {
 	return max(wait, time.Second)
 }
 
+// soonOf is from when on an edition ends soon: when it is renewed before, that has
+// failed for a while.
+func soonOf(e attest.Edition) time.Time {
+	return e.Until.Add(-min(e.Until.Sub(e.Issued)/soonPart, soonMost))
+}
+
+// warnOfEnd says once of each edition that it ends soon, so that an operator hears of it
+// before relying parties do.
+func (k *Keeper) warnOfEnd(ctx context.Context, label string, e attest.Edition, now time.Time) {
+	if now.Before(soonOf(e)) || k.soon[label].Equal(e.Until) {
+		return
+	}
+	k.soon[label] = e.Until
+	k.log.WarnContext(ctx, "endorsement ends soon, relying parties cannot decide after that", "code", verdict.EndorsementExpired, "path", Files[label].Name, "until", e.Until.UTC().Format(time.RFC3339))
+}
+
 // check looks at what evidence goes with. What it lacks is due, unless that was tried. It
 // says once what is lacking, and once that nothing is.
 func (k *Keeper) check(ctx context.Context, now time.Time) {
 	if !k.known || ctx.Err() != nil {
 		return
 	}
-	k.checked = now
+	k.checked, k.unchecked = now, false
 	var lacks []string
 	for _, label := range k.platform.Endorsements() {
-		if _, ok := k.have(label, now); ok {
+		if edition, ok := k.have(label, now); ok {
+			k.warnOfEnd(ctx, label, edition, now)
 			continue
 		}
 		lacks = append(lacks, Files[label].Name)
-		if u := k.units[label]; u.failures == 0 && now.Before(u.due) && now.Sub(u.fetched) > mostPause {
+		if u := k.units[label]; u != nil && u.failures == 0 && now.Before(u.due) && now.Sub(u.fetched) > mostPause {
 			u.due = now
 		}
 	}

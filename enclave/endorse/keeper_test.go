@@ -84,6 +84,7 @@ const (
 	complete = "evidence has all endorsements"
 	fetched  = "endorsement fetched"
 	failed   = "endorsement could not be fetched"
+	ending   = "endorsement ends soon, relying parties cannot decide after that"
 )
 
 // now is a platform whose endorsements are good now.
@@ -164,6 +165,10 @@ func TestKeeperKeeps(t *testing.T) {
 			change(m, x, p)
 			k, l := keep(t, f, folder)
 			k.Observe(collection(t, x))
+			line := l.wait(t, ending, "tdx-tcb-info.json")
+			if line["code"] != string(verdict.EndorsementExpired) || line["until"] != x.TCBInfo["nextUpdate"] {
+				t.Errorf("got %v, want the end at %v", line, x.TCBInfo["nextUpdate"])
+			}
 			l.wait(t, complete, "")
 			l.wait(t, failed, "tdx-tcb-info.json")
 			if e, err := folder.Read(attest.LabelTCBInfo); err != nil || !bytes.Equal(e.Value, before.TCBInfo) {
@@ -200,6 +205,57 @@ func TestKeeperTakesTheHosts(t *testing.T) {
 	}
 }
 
+// TestKeeperTells: without a folder nobody is asked, and the log says the same of what
+// comes with evidence: what is missing, that nothing is, and once what ends soon.
+func TestKeeperTells(t *testing.T) {
+	m := newMaker(t)
+	x, _, f := now(t, m)
+	with := func(change func(map[string]attest.Item)) []byte {
+		t.Helper()
+		c, err := attest.ParseCollection(collection(t, x))
+		if err != nil {
+			t.Fatal(err)
+		}
+		collateral := x.Collateral()
+		items := collateral.Endorsements()
+		change(items)
+		c.Items[attest.LabelEndorsements] = attest.Item{Nested: &attest.Collection{Type: attest.TypeEndorsements, Items: items}}
+		data, err := c.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	watch := func(collection []byte) logs {
+		t.Helper()
+		k, l := keep(t, f, nil)
+		k.Observe(collection)
+		return l
+	}
+	l := watch(with(func(items map[string]attest.Item) { delete(items, attest.LabelPCKCRL) }))
+	if line := l.wait(t, lacking, ""); line["path"] != "sgx-pck-crl.der" {
+		t.Errorf("got %v, want the list", line)
+	}
+	l = watch(with(func(map[string]attest.Item) {}))
+	l.wait(t, complete, "")
+	x.QEIdentity["nextUpdate"] = time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	l = watch(with(func(map[string]attest.Item) {}))
+	if line := l.wait(t, ending, ""); line["path"] != "tdx-qe-identity.json" || line["level"] != "WARN" {
+		t.Errorf("got %v, want the QE identity alone", line)
+	}
+	if asked := m.requests(); len(asked) != 0 {
+		t.Errorf("asked for %q", asked)
+	}
+	if testing.Short() {
+		return // it is not looked at each piece of evidence: some seconds pass
+	}
+	k, l := keep(t, f, nil)
+	k.Observe(collection(t, x))
+	l.wait(t, lacking, "")
+	k.Observe(with(func(map[string]attest.Item) {}))
+	l.wait(t, complete, "")
+}
+
 func TestSchedule(t *testing.T) {
 	at := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	day := 24 * time.Hour
@@ -217,6 +273,16 @@ func TestSchedule(t *testing.T) {
 		got := endorse.NextOf(c.label, e, at, day).Sub(at)
 		if got != c.want {
 			t.Errorf("%s: due after %v, want %v", c.name, got, c.want)
+		}
+	}
+	for name, c := range map[string]struct{ issued, until, soon time.Duration }{
+		"a month":     {-10 * day, 20 * day, 20*day - 30*day/8},
+		"a day":       {0, day, 21 * time.Hour},
+		"seven years": {-day, 7 * 365 * day, 7*365*day - endorse.RenewBefore/2},
+	} {
+		e := attest.Edition{Issued: at.Add(c.issued), Until: at.Add(c.until)}
+		if got := endorse.SoonOf(e).Sub(at); got != c.soon {
+			t.Errorf("%s: ends soon after %v, want %v", name, got, c.soon)
 		}
 	}
 	for n, least := range map[int]time.Duration{1: endorse.LeastPause, 2: 2 * endorse.LeastPause, 20: endorse.MostPause, 1 << 20: endorse.MostPause} {
