@@ -283,6 +283,11 @@ func (r Result) Chip() string {
 	return r.AK.EK
 }
 
+// Grounds is what the claims of r were made on.
+func (r Result) Grounds() Grounds {
+	return Grounds{Kind: r.Kind, Entry: r.Entry.Name, Relaxed: r.Relaxed, Status: r.Status, Advisories: r.Advisories}
+}
+
 // Expected is what evidence must be bound to and measure.
 type Expected struct {
 	// ReportData is what an SNP report or a TDX quote carries, QuoteData what a TPM

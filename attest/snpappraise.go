@@ -78,18 +78,7 @@ func snpClaims(t *Trust, relaxed []string) Claims {
 	if len(t.SNP.Chips) > 0 {
 		c.InstanceIdentity = Affirming
 	}
-	for _, name := range relaxed {
-		switch name {
-		case "allow-smt", "allow-cxl":
-			c.Configuration = max(c.Configuration, Warning)
-		case "allow-migratable":
-			c.Configuration = Contraindicated
-		case "allow-debug":
-			c.Configuration, c.RuntimeOpaque = Contraindicated, Contraindicated
-		case "allow-provisional-firmware", "allow-no-ecc", "allow-no-alias-check", "allow-tio":
-			c.Hardware = Warning
-		}
-	}
+	c.lower(snpLowers, relaxed)
 	return c
 }
 

@@ -100,15 +100,6 @@ func judgeTDX(quote []byte, collateral TDXCollateral, trust *TDXTrust, reportDat
 	if err != nil {
 		return TDXResult{}, err
 	}
-	for _, name := range lifted {
-		switch name {
-		// What nobody here knows, and what is for the measured code to set right (0073).
-		case "allow-attributes", "allow-xfam", "allow-sept-ve":
-			result.Claims.Configuration = max(result.Claims.Configuration, Warning)
-		default: // each leaves to the host what a TD exists to keep from it
-			result.Claims.Configuration, result.Claims.RuntimeOpaque = Contraindicated, Contraindicated
-		}
-	}
 	if err := q.checkConfig(trust); err != nil {
 		return TDXResult{}, err
 	}
@@ -116,6 +107,7 @@ func judgeTDX(quote []byte, collateral TDXCollateral, trust *TDXTrust, reportDat
 		result.Claims.InstanceIdentity = Affirming
 	}
 	result.Relaxed = slices.Compact(slices.Sorted(slices.Values(append(result.Relaxed, lifted...))))
+	result.Claims.lower(tdxLowers, result.Relaxed)
 	return result, nil
 }
 
@@ -159,7 +151,6 @@ func (r *TDXResult) checkPlatform(c TDXCollateral, chain intelChain, t *TDXTrust
 		return err
 	}
 	if bare {
-		r.Claims.Hardware = Warning // genuine, of an unknown TCB
 		r.Relaxed = append(r.Relaxed, "allow-no-collateral")
 		return nil
 	}
@@ -221,7 +212,6 @@ func (r *TDXResult) acceptStatus(t *TDXTrust) error {
 	if r.Status == TDXUpToDate {
 		return nil
 	}
-	r.Claims.Hardware = Warning
 	r.Relaxed = append(r.Relaxed, "accept-status")
 	if len(r.Advisories) > 0 {
 		r.Relaxed = append(r.Relaxed, map[bool]string{true: "any-advisory", false: "advisories"}[t.AnyAdvisory])

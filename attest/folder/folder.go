@@ -107,7 +107,8 @@ type Report struct {
 	Status      attest.TDXStatus
 	Advisories  []string
 	Measurement string
-	Claims      attest.Claims
+	// Claims is the trustworthiness vector; Grounds says what it was made on.
+	Claims attest.Claims
 	// Relaxed are the relaxations that SNP or TDX evidence needed, what the policy does not
 	// demand among them.
 	Relaxed []string
@@ -122,6 +123,13 @@ type Report struct {
 	OwnRoots bool
 	// Simulated says that nothing but a simulator vouches for it.
 	Simulated bool
+	// Entry is the reference entry that a recorded daemon met, empty for others.
+	Entry string
+}
+
+// Grounds is what the claims were made on.
+func (r *Report) Grounds() attest.Grounds {
+	return attest.Grounds{Kind: attest.Kind(r.Case.Kind), Entry: r.Entry, Relaxed: r.Relaxed, Status: r.Status, Advisories: r.Advisories}
 }
 
 // An SNPPlatform is what the certificate of a report's key and the report itself say of

@@ -522,7 +522,7 @@ func (f *reader) checkBound(c *Case) (Policy, error) {
 // Appraised is the report of a recording that a relying party appraised again.
 func (r *Recording) Appraised(result attest.Result) Report {
 	report := Report{Case: r.Case, Measurement: result.Measurement, Claims: result.Claims, Relaxed: result.Relaxed, GCE: result.GCE, Azure: result.Azure, OwnRoots: true, Simulated: result.Simulated,
-		Status: result.Status, Advisories: result.Advisories}
+		Status: result.Status, Advisories: result.Advisories, Entry: result.Entry.Name}
 	if result.ProductLine != "" {
 		report.SNP = platform(&result)
 	}

@@ -39,8 +39,11 @@ type appraisal struct {
 	// Claims are the tiers of the trustworthiness vector (AR4SI) by their names. What
 	// is not there is not claimed.
 	Claims map[string]string `json:"claims,omitempty"`
-	Azure  *azureMachine     `json:"azure,omitempty"`
-	GCE    *gceInstance      `json:"gce,omitempty"`
+	// EAR is the result as draft-ietf-rats-ear has it, with a reason for each claim.
+	// It is there where the evidence was accepted.
+	EAR   *attest.EAR   `json:"ear,omitempty"`
+	Azure *azureMachine `json:"azure,omitempty"`
+	GCE   *gceInstance  `json:"gce,omitempty"`
 	// Missing are endorsements, and chains of them, that the folder would have to have.
 	Missing []string `json:"missing,omitempty"`
 	// Expected says whether the folder expects what came out, and is absent where it
@@ -95,23 +98,27 @@ type gceInstance struct {
 	InstanceName  string `json:"instanceName"`
 }
 
-// claimsOf names the claims that are made, and the tiers in the order of the vector.
-func claimsOf(c attest.Claims) (named map[string]string, text string) {
-	tiers := map[attest.Claim]string{attest.Affirming: "affirming", attest.Warning: "warning", attest.Contraindicated: "contraindicated"}
-	named = map[string]string{}
-	for _, claim := range []struct {
-		name  string
-		value attest.Claim
-	}{
-		{"instance-identity", c.InstanceIdentity}, {"configuration", c.Configuration}, {"executables", c.Executables}, {"file-system", c.FileSystem},
-		{"hardware", c.Hardware}, {"runtime-opaque", c.RuntimeOpaque}, {"storage-opaque", c.StorageOpaque}, {"sourced-data", c.SourcedData},
-	} {
-		if tier, ok := tiers[claim.value]; ok {
-			named[claim.name] = tier
-			text += " " + claim.name + "=" + tier
+// tiersOf names the tiers of the claims that are made.
+func tiersOf(c attest.Claims) map[string]string {
+	named := map[string]string{}
+	for name, claim := range c.All() {
+		if claim != attest.NoClaim {
+			named[name] = claim.String()
 		}
 	}
-	return named, text
+	return named
+}
+
+// claimsText has a line for each claim that there is a reason of, in the order of the
+// vector.
+func claimsText(c attest.Claims, reasons map[string]string, indent string) string {
+	var b strings.Builder
+	for name, claim := range c.All() {
+		if why, ok := reasons[name]; ok {
+			fmt.Fprintf(&b, "%s%s %s: %s\n", indent, name, claim, printable(why))
+		}
+	}
+	return b.String()
 }
 
 func (a *app) evidenceAppraiseCommand() *cobra.Command {
@@ -120,14 +127,14 @@ func (a *app) evidenceAppraiseCommand() *cobra.Command {
 		func(_ context.Context, args []string) (*answer, error) {
 			r, err := appraiseFolder(args[0])
 			if verdict.CodeOf(err) == verdict.EndorsementMissing {
-				return appraised(r, missingIn(args[0]), err)
+				return a.appraised(r, missingIn(args[0]), err)
 			}
-			return appraised(r, nil, err)
+			return a.appraised(r, nil, err)
 		})
 }
 
 // appraised makes the answer; an unreadable folder has none.
-func appraised(r folder.Report, missing []string, err error) (*answer, error) {
+func (a *app) appraised(r folder.Report, missing []string, err error) (*answer, error) {
 	ans := &answer{Result: resultAccept, Reasons: []verdict.Reason{}}
 	if _, misuse := errors.AsType[*verdict.Misuse](err); misuse {
 		return nil, err
@@ -141,7 +148,11 @@ func appraised(r folder.Report, missing []string, err error) (*answer, error) {
 	c := &r.Case
 	v := appraisal{Name: c.Name, Kind: c.Kind, At: c.At.UTC(), OwnRoots: r.OwnRoots, Simulated: r.Simulated, Measurement: r.Measurement, TCBStatus: r.Status, Advisories: r.Advisories, Relaxed: r.Relaxed, Missing: missing}
 	var claims string
-	v.Claims, claims = claimsOf(r.Claims)
+	if err == nil {
+		ear := attest.NewEAR(c.At, a.env.Version, r.Claims, r.Grounds())
+		v.Claims, v.EAR = tiersOf(r.Claims), &ear
+		claims = claimsText(r.Claims, r.Claims.Reasons(r.Grounds()), "  ")
+	}
 	if p := r.SNP; p != nil {
 		v.SNP = &snpPlatform{Product: string(p.Product), Signer: string(p.Signer), CSPID: p.CSPID}
 		if p.ChipID != [64]byte{} {
@@ -189,9 +200,7 @@ func appraised(r folder.Report, missing []string, err error) (*answer, error) {
 	if len(missing) > 0 {
 		fmt.Fprintf(&b, "  missing %s\n", strings.Join(missing, ", "))
 	}
-	if claims != "" {
-		fmt.Fprintf(&b, "  claims%s\n", claims)
-	}
+	b.WriteString(claims)
 	if v.Expected != nil && !*v.Expected {
 		fmt.Fprintf(&b, "  the folder expects %s\n", printable(c.Expect))
 	}

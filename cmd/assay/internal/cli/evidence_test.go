@@ -114,13 +114,19 @@ func TestEvidenceClaims(t *testing.T) {
 		write(t, filepath.Join(dir, name), data)
 	}
 	want := "made: accept\n  under roots that the folder brings along\n  measurement " + measurement + "\n  relaxed allow-any-platform allow-no-collateral allow-no-crl\n  machine 6332533D-5649-4D02-8AA7-8F64B7C3EE21, secure boot true\n" +
-		"  claims configuration=affirming executables=affirming hardware=warning runtime-opaque=affirming\n"
+		"  instance-identity none: none is named that it has to be\n" +
+		"  configuration affirming: what the guest permits its host is as demanded\n" +
+		"  executables affirming: what was started has values that are named\n" +
+		"  hardware warning: genuine, and nothing is known of its TCB; relaxed by allow-no-collateral, allow-no-crl\n" +
+		"  runtime-opaque affirming: hidden from its host by the hardware, and not from the paravisor\n"
 	if got := must(t, "evidence", "appraise", dir).stdout; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	got := must(t, "evidence", "appraise", dir, "--output", "json").stdout
 	for _, member := range []string{
 		`"claims":{"configuration":"affirming","executables":"affirming","hardware":"warning","runtime-opaque":"affirming"}`,
+		`"ear":{"eat_profile":"tag:ietf.org,2026:rats/ear#03","iat":` + strconv.FormatInt(attesttest.At.Unix(), 10) + `,"ear_verifier_id":{"developer":"https://github.com/assayd/assay","build":"`,
+		`"submods":{"azure-tdx":{"ear_status":"warning","ear_trustworthiness_vector":{"configuration":2,"executables":2,"hardware":32,"runtime-opaque":2},"assay_reasons":{"configuration":"what the guest`,
 		`"azure":{"vmUniqueId":"6332533D-5649-4D02-8AA7-8F64B7C3EE21","secureBoot":true,"tpmEnabled":true,"userData":"` + strings.Repeat("00", 64) + `"}`,
 	} {
 		var compact bytes.Buffer
@@ -138,10 +144,10 @@ func TestEvidenceSNP(t *testing.T) {
 		text, json, absent string
 	}{
 		"VCEK": {func(x *attesttest.SNP) { x.Report.Policy |= attest.SNPPolicySMT }, "amd-vcek", "vcek",
-			"  Milan, signed by a VCEK, chip a0a1a2a3a4a5a6a7…\n  relaxed allow-any-chip allow-no-crl allow-no-floor allow-smt\n  claims ",
+			"  Milan, signed by a VCEK, chip a0a1a2a3a4a5a6a7…\n  relaxed allow-any-chip allow-no-crl allow-no-floor allow-smt\n  instance-identity none: ",
 			`"snp":{"product":"Milan","signer":"vcek","chipId":"a0a1a2a3a4a5a6a7` + strings.Repeat("00", 56) + `"},"relaxed":["allow-any-chip","allow-no-crl","allow-no-floor","allow-smt"]`, "cspId"},
 		"VLEK": {func(x *attesttest.SNP) { x.UseVLEK(t, "CN=cloud") }, "amd-vlek", "vlek",
-			"  Milan, signed by a VLEK of CN=cloud, chip masked\n  relaxed allow-any-chip allow-any-csp allow-masked-chip-id allow-no-crl allow-no-floor\n  claims ",
+			"  Milan, signed by a VLEK of CN=cloud, chip masked\n  relaxed allow-any-chip allow-any-csp allow-masked-chip-id allow-no-crl allow-no-floor\n  instance-identity none: ",
 			`"snp":{"product":"Milan","signer":"vlek","cspId":"CN=cloud"}`, "chipId"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -184,7 +190,7 @@ func TestEvidenceInstance(t *testing.T) {
 		t.Skip("shared testdata is absent")
 	}
 	t.Log("shared testdata: used")
-	const want = "  instance cos-test of project google.com:wuale-gcp-testing in us-central1-a\n  claims instance-identity=affirming runtime-opaque=warning\n"
+	const want = "  instance cos-test of project google.com:wuale-gcp-testing in us-central1-a\n  instance-identity affirming: an accepted authority certified a key of the TPM\n"
 	if got := must(t, "evidence", "appraise", dir).stdout; !strings.Contains(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

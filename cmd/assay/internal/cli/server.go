@@ -403,13 +403,19 @@ type appraisalInfo struct {
 	Unwitnessed bool          `json:"unwitnessed"`
 	Head        uint64        `json:"head"`
 	NotAfter    string        `json:"notAfter"`
+	// EAR is the result as draft-ietf-rats-ear has it, with a reason for each claim.
+	EAR attest.EAR `json:"ear"`
+
+	claims string
 }
 
-func describeAppraisal(p trust.Appraisal) appraisalInfo {
-	s := p.Issuer.Statement
+// describeAppraisal says what an appraisal by this build of assay found.
+func describeAppraisal(p trust.Appraisal, build string) appraisalInfo {
+	s, g := p.Issuer.Statement, p.Result.Grounds()
 	return appraisalInfo{Azure: machineOf(p.Result.Azure), Registers: p.Issuer.Registers, TCBStatus: string(p.Result.Status), Advisories: p.Result.Advisories, Relaxed: p.Result.Relaxed,
 		Statement: p.Issuer.Digest, Issuer: s.Issuer, Kind: p.Issuer.Kind, Binding: string(p.Result.Binding), Measurement: p.Issuer.Measurement,
-		Entry: p.Result.Entry.Name, Profile: p.Result.Entry.Profile, Simulated: p.Simulated, Unwitnessed: p.Unwitnessed, Head: s.Head.Counter, NotAfter: utcUnix(s.NotAfter)}
+		Entry: p.Result.Entry.Name, Profile: p.Result.Entry.Profile, Simulated: p.Simulated, Unwitnessed: p.Unwitnessed, Head: s.Head.Counter, NotAfter: utcUnix(s.NotAfter),
+		EAR: attest.NewEAR(p.Accepted, build, p.Result.Claims, g), claims: claimsText(p.Result.Claims, p.Result.Claims.Reasons(g), "")}
 }
 
 func (i appraisalInfo) text() string {
@@ -426,6 +432,7 @@ func (i appraisalInfo) text() string {
 	if i.Azure != nil {
 		fmt.Fprintf(&more, "machine %s of Azure, secure boot %t\n", printable(i.Azure.VMUniqueID), i.Azure.SecureBoot)
 	}
+	more.WriteString(i.claims)
 	return fmt.Sprintf("accepted statement %s\nissuer %s under head %d until %s\nevidence %s, bound to %s, measurement %s\nreference entry %q, profile %s\nsimulated %t, unwitnessed %t\n%s",
 		i.Statement, printable(i.Issuer), i.Head, i.NotAfter, i.Kind, i.Binding, i.Measurement, printable(i.Entry), i.Profile, i.Simulated, i.Unwitnessed, more.String())
 }
@@ -447,14 +454,14 @@ func (a *app) statementAppraiseCommand() *cobra.Command {
 				if err != nil {
 					return nil, err
 				}
-				i := describeAppraisal(d.Appraisal)
+				i := describeAppraisal(d.Appraisal, a.env.Version)
 				return done(i, "%s", i.text()), d.close()
 			}
 			p, err := a.appraiseFile(args[0], head, nonce, at, &f)
 			if err != nil {
 				return nil, err
 			}
-			i := describeAppraisal(p)
+			i := describeAppraisal(p, a.env.Version)
 			return done(i, "%s", i.text()), nil
 		})
 	f.register(c)
